@@ -1,0 +1,15 @@
+# Every dependency as an imported target, in one place: Debian 12 ships only .pc files for most of
+# them. The versions are the least that the code is built and tested with.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+pkg_check_modules(zmq REQUIRED IMPORTED_TARGET libzmq>=4.3.4)
+pkg_check_modules(protobuf_c REQUIRED IMPORTED_TARGET libprotobuf-c>=1.4.1)
+pkg_check_modules(jemalloc REQUIRED IMPORTED_TARGET jemalloc>=5.3.0)
+pkg_check_modules(openblas REQUIRED IMPORTED_TARGET openblas>=0.3.21)
+pkg_check_modules(cmocka REQUIRED IMPORTED_TARGET cmocka>=1.1.5)
+pkg_check_modules(cyaml REQUIRED IMPORTED_TARGET libcyaml>=1.3.1)
+pkg_check_modules(yaml REQUIRED IMPORTED_TARGET yaml-0.1>=0.2.5)
+pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash>=0.8.1)
+pkg_check_modules(microhttpd REQUIRED IMPORTED_TARGET libmicrohttpd>=0.9.75)
+pkg_check_modules(zip REQUIRED IMPORTED_TARGET libzip>=1.7.3)
+find_program(PROTOC_C protoc-c REQUIRED)

@@ -1,0 +1,94 @@
+/* Pulls and pushes rows from a thread's point of view: a request goes to every shard that owns some
+ * of its keys, in parts, is sent again when an answer stays away, and ends with data or with an
+ * error that names the server. Drives ps/client/client_core (no I/O) over transports.
+ * thread: a client belongs to one thread. */
+#ifndef ANTHILL_PS_CLIENT_CLIENT_H
+#define ANTHILL_PS_CLIENT_CLIENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+#include "common/wire.pb-c.h"
+
+struct client;
+
+struct client_options {
+    const char *coordinator; /* endpoint */
+    const char *name;        /* for logs and errors of others: "worker-0" */
+    uint64_t timeout_ns;     /* of every wait */
+    bool trains;             /* its clock counts for staleness */
+    uint64_t seed_count;     /* trainers: see Join */
+    uint64_t graph_checksum;
+};
+
+/* Joins the run: waits until the coordinator answers with the slot map.
+ *   errors   STATUS_UNAVAILABLE when nobody answers in time, with the endpoint; STATUS_DENIED or
+ *            STATUS_CONFIG when the coordinator refuses, with its text
+ *   owner    returns owned; client_close */
+enum status client_open(struct client **client, const struct client_options *options,
+                        struct error *error) MUST_CHECK;
+
+/* Shards inside this process, restored from the checkpoint folder `step_dir` (".../step-N"): for
+ * `eval`, `infer` and export without servers. Read-only use; table specs come from the checkpoint.
+ *   errors   STATUS_NOT_FOUND, STATUS_CORRUPT naming the file */
+enum status client_open_checkpoint(struct client **client, const char *step_dir,
+                                   struct error *error) MUST_CHECK;
+
+/* Tells shards and coordinator that this client trains no more; frees. NULL does nothing. */
+void client_close(struct client *client);
+
+uint64_t client_session(const struct client *client);
+
+/* The clock of this client's steps; starts at the slowest trainer's clock. */
+uint64_t client_clock(const struct client *client);
+
+/* Creates the table on every shard, or checks that the one there is the same.
+ *   spec     borrowed
+ *   errors   STATUS_CONFIG naming the difference */
+enum status client_table(struct client *client, const Anthill__TableSpec *spec, uint32_t *table,
+                         struct error *error) MUST_CHECK;
+
+/* The spec of a table by name, as created or restored; NULL when there is none. Borrowed. */
+const Anthill__TableSpec *client_table_spec(const struct client *client, const char *name,
+                                            uint32_t *table);
+
+/* Starts a pull of the rows of keys[key_count] (no key twice) into rows[key_count, dim]; with
+ * `read_only` missing rows are not created. `keys` and `rows` are borrowed until client_wait.
+ * Several requests may be under way. The ticket is for client_wait. */
+enum status client_pull(struct client *client, uint32_t table, const uint64_t *keys,
+                        uint32_t key_count, float *rows, bool read_only, uint64_t *ticket,
+                        struct error *error) MUST_CHECK;
+
+/* Starts a push of gradients; `rate_scale` multiplies the table's learning rate. `grads` is copied
+ * into frames, the caller's memory is free at return. */
+enum status client_push(struct client *client, uint32_t table, const uint64_t *keys,
+                        uint32_t key_count, const float *grads, float rate_scale, uint64_t *ticket,
+                        struct error *error) MUST_CHECK;
+
+/* The same for a whole dense table: values[table_spec_floats], tensors one after the other. */
+enum status client_pull_dense(struct client *client, uint32_t table, float *values,
+                              uint64_t *ticket, struct error *error) MUST_CHECK;
+enum status client_push_dense(struct client *client, uint32_t table, const float *grads,
+                              float rate_scale, uint64_t *ticket, struct error *error) MUST_CHECK;
+
+/* Waits until the request has ended.
+ *   errors   STATUS_UNAVAILABLE "server 1 shard 0 at tcp://... has not answered for 30 s";
+ *            STATUS_STOPPED when program_stop_requested */
+enum status client_wait(struct client *client, uint64_t ticket, struct error *error) MUST_CHECK;
+
+/* Waits for every push under way. */
+enum status client_flush(struct client *client, struct error *error) MUST_CHECK;
+
+/* This client has pushed all of its clock; the clock rises by one. Does not wait for answers. */
+enum status client_advance(struct client *client, struct error *error) MUST_CHECK;
+
+/* While it has nothing to train it holds nobody up; the next pull enters again at the slowest
+ * trainer's clock. */
+enum status client_idle(struct client *client, struct error *error) MUST_CHECK;
+
+/* Sends what is due and takes what has arrived without waiting: keeps requests moving while the
+ * caller computes. */
+enum status client_poll(struct client *client, struct error *error) MUST_CHECK;
+
+#endif

@@ -1,0 +1,69 @@
+/* A shard: the slots, tables and sessions of one thread, as a state machine without I/O. Messages,
+ * time and memory come in; replies go to an outbox. The same code runs under ZeroMQ, inside a
+ * client (checkpoints read without servers) and under a simulator.
+ * Does not know graphs, models, files or sockets.
+ * thread: the shard's own. */
+#ifndef ANTHILL_PS_SHARD_H
+#define ANTHILL_PS_SHARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+#include "common/wire.h"
+
+struct shard;
+struct table;
+
+struct shard_options {
+    uint32_t server, shard;
+    uint64_t incarnation;     /* differs after every start */
+    uint64_t session_idle_ns; /* push windows of sessions silent for longer are forgotten */
+};
+
+/*   errors   STATUS_NOMEM
+ *   owner    returns owned; shard_destroy */
+enum status shard_create(struct shard **shard, const struct shard_options *options) MUST_CHECK;
+void shard_destroy(struct shard *shard);
+
+/* Handles Hello, Pull, Push and Advance; anything else, and any request that makes no sense, is
+ * answered by an ErrorReply and changes nothing. `message` is unpacked and borrowed; its payload
+ * may be unaligned. Pulls that are too far ahead are kept inside and answered later: every call may
+ * put replies for other peers into `outbox`. */
+void shard_handle(struct shard *shard, uint64_t now_ns, const struct message *message,
+                  struct outbox *outbox);
+
+/* These sessions train no more: their clocks hold nobody up. Their push windows stay. */
+void shard_sessions_gone(struct shard *shard, const uint64_t *sessions, uint32_t count,
+                         struct outbox *outbox);
+
+/* Requests with another map version are answered STATUS_BUSY from now on. 0: any version goes. */
+void shard_set_map_version(struct shard *shard, uint64_t version);
+
+/* Forgets what has expired. Call about once a second. */
+void shard_tick(struct shard *shard, uint64_t now_ns, struct outbox *outbox);
+
+struct shard_stats {
+    uint64_t rows, bytes;   /* of all tables; bytes of memory */
+    uint64_t pulls, pushes; /* requests */
+    uint64_t pulled_rows, pushed_rows;
+    uint64_t repeated_pushes, refused, waiting_pulls;
+    uint64_t sessions, trainers, clock_min;
+};
+void shard_stats(const struct shard *shard, struct shard_stats *stats);
+
+/* For checkpoints. Tables are numbered from 0 in the order of their creation. */
+uint32_t shard_table_count(const struct shard *shard);
+struct table *shard_table(const struct shard *shard, uint32_t index);
+/* Creates a table as Hello would. */
+enum status shard_table_create(struct shard *shard, const Anthill__TableSpec *spec, uint32_t *index,
+                               struct error *error) MUST_CHECK;
+
+/* Sessions and their push windows as opaque bytes, so that a push that was applied before a
+ * checkpoint is not applied again after a restore. returns owned; free(). */
+enum status shard_sessions_save(const struct shard *shard, void **data, size_t *bytes) MUST_CHECK;
+/*   errors   STATUS_CORRUPT */
+enum status shard_sessions_load(struct shard *shard, const void *data, size_t bytes,
+                                struct error *error) MUST_CHECK;
+
+#endif
