@@ -21,6 +21,11 @@ bool file_exists(const char *path);
 enum status file_read_all(const char *path, size_t bytes_max, char **data, size_t *bytes,
                           struct error *error) MUST_CHECK;
 
+/* Writes all bytes to the descriptor, however often the system stops short. `path` is for the text.
+ */
+enum status file_write_all(int fd, const void *data, size_t bytes, const char *path,
+                           struct error *error) MUST_CHECK;
+
 /* Writes `path`.tmp, fsyncs, renames over `path`, fsyncs the folder. On error nothing is left. */
 enum status file_write_atomic(const char *path, const void *data, size_t bytes,
                               struct error *error) MUST_CHECK;
