@@ -1,0 +1,196 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/check.h"
+#include "common/file.h"
+#include "common/npy_header.h"
+
+enum { BUFFER_BYTES = 256 << 10, HEADER_BYTES_MAX = 256 };
+
+struct npy_writer {
+    int fd;
+    enum npy_type type;
+    unsigned dims;
+    uint64_t shape[NPY_DIMS_MAX];
+    uint64_t row_items; /* product of shape without the first */
+    uint64_t items;     /* appended so far */
+    size_t header_bytes;
+    size_t buffered;
+    char *path;
+    unsigned char *buffer;
+};
+
+/* Formats magic, version, length and dictionary, padded with spaces to `total` bytes; returns the
+ * bytes that are needed at least. */
+static size_t format_header(const struct npy_writer *writer, uint64_t first, size_t total,
+                            char header[HEADER_BYTES_MAX])
+{
+    size_t used = (size_t)snprintf(header, HEADER_BYTES_MAX,
+                                   "%s%c%c__{'descr': '%s', 'fortran_order': False, 'shape': (",
+                                   NPY_MAGIC, 1, 0, npy_type_descr(writer->type));
+    CHECK(used < HEADER_BYTES_MAX);
+    for (unsigned i = 0; i < writer->dims; i++) {
+        uint64_t length = i == 0 ? first : writer->shape[i];
+        used +=
+            (size_t)snprintf(header + used, HEADER_BYTES_MAX - used, "%s%" PRIu64 "%s",
+                             i == 0 ? "" : " ", length, i + 1 < writer->dims || i == 0 ? "," : "");
+        CHECK(used < HEADER_BYTES_MAX);
+    }
+    used += (size_t)snprintf(header + used, HEADER_BYTES_MAX - used, "), }");
+    CHECK(used + 1 < HEADER_BYTES_MAX);
+    if (total == 0) return used + 1;
+    CHECK(used + 1 <= total && total <= HEADER_BYTES_MAX);
+    memset(header + used, ' ', total - used - 1);
+    header[total - 1] = '\n';
+    header[8] = (char)((total - 10) & 0xff);
+    header[9] = (char)((total - 10) >> 8);
+    return total;
+}
+
+static void writer_free(struct npy_writer *writer)
+{
+    if (writer->fd >= 0) close(writer->fd);
+    free(writer->buffer);
+    free(writer->path);
+    free(writer);
+}
+
+enum status npy_writer_open(struct npy_writer **result, const char *path, enum npy_type type,
+                            unsigned dims, const uint64_t *shape, struct error *error)
+{
+    CHECK(dims <= NPY_DIMS_MAX);
+    enum status status = STATUS_OK;
+    struct npy_writer *writer = calloc(1, sizeof *writer);
+    CHECK(writer != NULL);
+    *writer = (struct npy_writer){.fd = -1, .type = type, .dims = dims, .row_items = 1};
+    writer->path = strdup(path);
+    writer->buffer = malloc(BUFFER_BYTES);
+    CHECK(writer->path != NULL && writer->buffer != NULL);
+    for (unsigned i = 1; i < dims; i++) {
+        writer->shape[i] = shape[i];
+        if (__builtin_mul_overflow(writer->row_items, shape[i], &writer->row_items)) {
+            status = error_set(error, STATUS_INVALID, "%s: the shape is too large", path);
+            goto out;
+        }
+    }
+    writer->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (writer->fd < 0) {
+        status = error_set_errno(error, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO, errno,
+                                 "cannot create %s", path);
+        goto out;
+    }
+    /* Zeros until the shape is known: a file that was not finished is refused as no .npy file. */
+    char header[HEADER_BYTES_MAX];
+    writer->header_bytes = (format_header(writer, UINT64_MAX, 0, header) + 63) & ~(size_t)63;
+    memset(writer->buffer, 0, writer->header_bytes);
+    writer->buffered = writer->header_bytes;
+out:
+    if (status != STATUS_OK) {
+        writer_free(writer);
+        writer = NULL;
+    }
+    *result = writer;
+    return status;
+}
+
+static enum status flush(struct npy_writer *writer, struct error *error)
+{
+    size_t bytes = writer->buffered;
+    writer->buffered = 0;
+    return file_write_all(writer->fd, writer->buffer, bytes, writer->path, error);
+}
+
+enum status npy_writer_append(struct npy_writer *writer, const void *items, uint64_t count,
+                              struct error *error)
+{
+    uint64_t bytes = count * npy_item_bytes(writer->type);
+    writer->items += count;
+    if (bytes > BUFFER_BYTES - writer->buffered) {
+        enum status status = flush(writer, error);
+        if (status != STATUS_OK) return status;
+    }
+    if (bytes > BUFFER_BYTES) return file_write_all(writer->fd, items, bytes, writer->path, error);
+    if (bytes > 0) memcpy(writer->buffer + writer->buffered, items, bytes);
+    writer->buffered += bytes;
+    return STATUS_OK;
+}
+
+/* The first length that the items fill; false when they do not fill whole rows. */
+static bool rows_of(const struct npy_writer *writer, uint64_t *rows)
+{
+    *rows = writer->row_items == 0 ? 0 : writer->items / writer->row_items;
+    if (writer->dims == 0) return writer->items == 1;
+    return *rows * writer->row_items == writer->items;
+}
+
+static enum status finish(struct npy_writer *writer, uint64_t rows, struct error *error)
+{
+    char header[HEADER_BYTES_MAX];
+    enum status status = flush(writer, error);
+    if (status != STATUS_OK) return status;
+    format_header(writer, rows, writer->header_bytes, header);
+    if (lseek(writer->fd, 0, SEEK_SET) < 0) {
+        return error_set_errno(error, STATUS_IO, errno, "cannot write %s", writer->path);
+    }
+    status = file_write_all(writer->fd, header, writer->header_bytes, writer->path, error);
+    int failed = close(writer->fd);
+    writer->fd = -1;
+    if (status == STATUS_OK && failed != 0) {
+        status = error_set_errno(error, STATUS_IO, errno, "cannot write %s", writer->path);
+    }
+    return status;
+}
+
+/* Ends the file with `rows` as its first length; on an error nothing is left of it. */
+static enum status close_with(struct npy_writer *writer, uint64_t rows, bool whole,
+                              struct error *error)
+{
+    enum status status = STATUS_OK;
+    if (!whole) {
+        status = error_set(error, STATUS_INVALID,
+                           "%s: %" PRIu64 " items do not fill whole rows of %" PRIu64, writer->path,
+                           writer->items, writer->row_items);
+    } else {
+        status = finish(writer, rows, error);
+    }
+    if (status == STATUS_OK) {
+        writer_free(writer);
+    } else {
+        npy_writer_abandon(writer);
+    }
+    return status;
+}
+
+enum status npy_writer_close(struct npy_writer *writer, struct error *error)
+{
+    uint64_t rows;
+    bool whole = rows_of(writer, &rows);
+    return close_with(writer, rows, whole, error);
+}
+
+void npy_writer_abandon(struct npy_writer *writer)
+{
+    if (writer == NULL) return;
+    unlink(writer->path);
+    writer_free(writer);
+}
+
+enum status npy_write(const char *path, enum npy_type type, unsigned dims, const uint64_t *shape,
+                      const void *data, struct error *error)
+{
+    struct npy_writer *writer;
+    enum status status = npy_writer_open(&writer, path, type, dims, shape, error);
+    if (status != STATUS_OK) return status;
+    uint64_t rows = dims == 0 ? 1 : shape[0];
+    status = npy_writer_append(writer, data, rows * writer->row_items, error);
+    if (status != STATUS_OK) {
+        npy_writer_abandon(writer);
+        return status;
+    }
+    return close_with(writer, rows, true, error);
+}
