@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs every test: first the unit and gradient tests under
+# AddressSanitizer and UBSan, then everything in the build that launch.sh uses. Arguments go to the
+# last ctest, e.g. ./test.sh -L unit -R table
+set -euo pipefail
+cd "$(dirname "$0")"
+. cmake/setup.sh
+
+install_packages conf/packages.txt tests/packages.txt
+if [ "$#" -eq 0 ]; then
+    say "building with sanitizers"
+    build asan
+    ctest --test-dir build/asan -L 'unit|grad|cluster' -j 2 --output-on-failure --no-tests=error
+fi
+say "building"
+build release
+ctest --test-dir build/release -j 2 --output-on-failure --no-tests=error "$@"

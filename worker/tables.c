@@ -1,0 +1,111 @@
+#include "worker/tables.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/rng.h"
+
+/* Separate streams of initial values for the two tables of a run. */
+enum { SEED_WEIGHTS = 1, SEED_EMBEDDINGS = 2 };
+
+static Anthill__InitKind init_kind(enum parameter_init init)
+{
+    switch (init) {
+    case PARAMETER_UNIFORM:
+        return ANTHILL__INIT_KIND__INIT_UNIFORM;
+    case PARAMETER_NORMAL:
+        return ANTHILL__INIT_KIND__INIT_NORMAL;
+    case PARAMETER_ZERO:
+        break;
+    }
+    return ANTHILL__INIT_KIND__INIT_ZERO;
+}
+
+static void fill_optimizer(Anthill__OptimizerSpec *spec, const struct config *config)
+{
+    static const Anthill__OptimizerKind kinds[] = {
+        [CONFIG_SGD] = ANTHILL__OPTIMIZER_KIND__OPTIMIZER_SGD,
+        [CONFIG_ADAGRAD] = ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAGRAD,
+        [CONFIG_ADAM] = ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAM,
+    };
+    anthill__optimizer_spec__init(spec);
+    spec->kind = kinds[config->optimizer.type];
+    spec->rate = config->optimizer.rate;
+    spec->beta1 = config->optimizer.beta1;
+    spec->beta2 = config->optimizer.beta2;
+    spec->epsilon = config->optimizer.epsilon;
+}
+
+static void fill_consistency(Anthill__TableSpec *spec, const struct config *config)
+{
+    static const Anthill__ConsistencyMode modes[] = {
+        [CONFIG_ASYNC] = ANTHILL__CONSISTENCY_MODE__CONSISTENCY_ASYNC,
+        [CONFIG_SSP] = ANTHILL__CONSISTENCY_MODE__CONSISTENCY_SSP,
+        [CONFIG_BSP] = ANTHILL__CONSISTENCY_MODE__CONSISTENCY_BSP,
+    };
+    spec->consistency = modes[config->consistency.mode];
+    spec->staleness = config->consistency.staleness;
+}
+
+static void fill_embeddings(struct tables *tables, const struct config *config, uint32_t dim)
+{
+    Anthill__TableSpec *spec = &tables->embeddings;
+    anthill__table_spec__init(spec);
+    if (dim == 0) return;
+    spec->name = TABLE_EMBEDDINGS;
+    spec->kind = ANTHILL__TABLE_KIND__TABLE_SPARSE;
+    spec->dim = dim;
+    spec->seed = rng_key(config->run.seed, SEED_EMBEDDINGS);
+    spec->init = ANTHILL__INIT_KIND__INIT_NORMAL;
+    spec->init_scale = 0.1f;
+    spec->rows_max = config->servers.rows_max;
+    fill_consistency(spec, config);
+    anthill__optimizer_spec__init(&tables->embedding_optimizer);
+    tables->embedding_optimizer.kind = ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAGRAD;
+    tables->embedding_optimizer.rate = config->optimizer.embedding_rate;
+    tables->embedding_optimizer.epsilon = 1e-10f;
+    spec->optimizer = &tables->embedding_optimizer;
+}
+
+enum status tables_init(struct tables *tables, const struct config *config,
+                        const struct model *model, struct error *error)
+{
+    memset(tables, 0, sizeof *tables);
+    uint32_t count = 0;
+    const struct model_parameter *parameters = model_parameters(model, &count);
+    tables->tensors = calloc(count, sizeof *tables->tensors);
+    tables->tensor_pointers = calloc(count, sizeof(Anthill__TensorSpec *));
+    if (tables->tensors == NULL || tables->tensor_pointers == NULL) {
+        tables_deinit(tables);
+        return error_set(error, STATUS_NOMEM, "specs of %u tensors", count);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        Anthill__TensorSpec *tensor = tables->tensor_pointers[i] = &tables->tensors[i];
+        anthill__tensor_spec__init(tensor);
+        tensor->name = (char *)parameters[i].name;
+        tensor->rows = parameters[i].rows;
+        tensor->cols = parameters[i].cols;
+        tensor->init = init_kind(parameters[i].init);
+        tensor->init_scale = parameters[i].init_scale;
+        tensor->weight_decay = parameters[i].weight_decay;
+    }
+    Anthill__TableSpec *spec = &tables->weights;
+    anthill__table_spec__init(spec);
+    spec->name = TABLE_WEIGHTS;
+    spec->kind = ANTHILL__TABLE_KIND__TABLE_DENSE;
+    spec->seed = rng_key(config->run.seed, SEED_WEIGHTS);
+    spec->n_tensors = count;
+    spec->tensors = tables->tensor_pointers;
+    fill_optimizer(&tables->optimizer, config);
+    spec->optimizer = &tables->optimizer;
+    fill_consistency(spec, config);
+    fill_embeddings(tables, config, model_embedding_dim(model));
+    return STATUS_OK;
+}
+
+void tables_deinit(struct tables *tables)
+{
+    free(tables->tensors);
+    free(tables->tensor_pointers);
+    memset(tables, 0, sizeof *tables);
+}

@@ -1,0 +1,332 @@
+#include "worker/trainer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "common/program.h"
+#include "ps/client/client.h"
+#include "worker/evaluator.h"
+#include "worker/feed.h"
+#include "worker/lease_keeper.h"
+#include "worker/ops/op_softmax_cross_entropy.h"
+#include "worker/tables.h"
+
+struct trainer {
+    const struct trainer_options *options;
+    struct client *client;
+    struct lease_keeper *keeper;
+    struct feed *feed;
+    struct tape *tape;
+    uint32_t weights_table, embeddings_table, embedding_dim;
+    uint64_t floats;
+    float *values, *grads; /* [floats] all weights and their gradients */
+    struct metric *pull_seconds, *compute_seconds, *push_seconds, *wait_seconds;
+    struct metric *seeds, *batches, *loss;
+};
+
+/* Adds the time since *mark_ns to a stage and moves the mark. */
+static void stage_end(struct metric *stage, uint64_t *mark_ns)
+{
+    uint64_t now_ns = clock_now_ns();
+    metric_add(stage, (double)(now_ns - *mark_ns) * 1e-9);
+    *mark_ns = now_ns;
+}
+
+static void register_metrics(struct trainer *trainer)
+{
+    const char *name = "anthill_worker_stage_seconds_total", *help = "Time in each pipeline stage";
+    trainer->pull_seconds = metrics_counter(name, "stage=\"pull\"", help);
+    trainer->compute_seconds = metrics_counter(name, "stage=\"compute\"", help);
+    trainer->push_seconds = metrics_counter(name, "stage=\"push\"", help);
+    trainer->wait_seconds = metrics_counter(name, "stage=\"wait\"", help);
+    trainer->seeds = metrics_counter("anthill_worker_seeds_total", NULL, "Seeds trained on");
+    trainer->batches = metrics_counter("anthill_worker_batches_total", NULL, "Steps done");
+    trainer->loss = metrics_gauge("anthill_worker_loss", NULL, "Mean loss of the latest batch");
+}
+
+static enum status pull(struct trainer *trainer, const struct feed_item *item, float *embedding,
+                        struct error *error)
+{
+    uint64_t weights_ticket = 0, rows_ticket = 0;
+    enum status status = client_pull_dense(trainer->client, trainer->weights_table, trainer->values,
+                                           &weights_ticket, error);
+    if (status == STATUS_OK && embedding != NULL) {
+        status = client_pull(trainer->client, trainer->embeddings_table, item->batch.input,
+                             item->batch.input_count, embedding, false, &rows_ticket, error);
+        if (status == STATUS_OK) status = client_wait(trainer->client, rows_ticket, error);
+    }
+    return status == STATUS_OK ? client_wait(trainer->client, weights_ticket, error) : status;
+}
+
+static enum status push(struct trainer *trainer, const struct feed_item *item,
+                        const float *embedding_grads, struct error *error)
+{
+    uint64_t ticket = 0;
+    enum status status = client_push_dense(trainer->client, trainer->weights_table, trainer->grads,
+                                           item->rate_scale, &ticket, error);
+    if (status == STATUS_OK && embedding_grads != NULL) {
+        status =
+            client_push(trainer->client, trainer->embeddings_table, item->batch.input,
+                        item->batch.input_count, embedding_grads, item->rate_scale, &ticket, error);
+    }
+    if (status == STATUS_OK) status = client_advance(trainer->client, error);
+    return status == STATUS_OK ? client_poll(trainer->client, error) : status;
+}
+
+/* Forward and backward over one batch; returns its mean loss. */
+static float compute(struct trainer *trainer, struct feed_item *item, float *embedding,
+                     float *embedding_grads)
+{
+    struct tape *tape = trainer->tape;
+    tape_begin(tape, item->arena, true);
+    memset(trainer->grads, 0, trainer->floats * sizeof *trainer->grads);
+    struct model_weights weights = {.values = trainer->values, .grads = trainer->grads};
+    struct model_input input = {0};
+    if (item->features.count > 0) input.features = &item->features;
+    if (embedding != NULL) {
+        input.embedding = tape_leaf(tape, embedding, embedding_grads, item->batch.input_count,
+                                    trainer->embedding_dim);
+    }
+    struct tensor *logits = model_forward(trainer->options->model, tape, &weights, &item->batch,
+                                          &input, true, item->key);
+    struct tensor *loss = op_softmax_cross_entropy(tape, logits, item->labels);
+    tape_backward(tape, loss);
+    return loss->data[0];
+}
+
+static enum status step(struct trainer *trainer, struct feed_item *item, struct error *error)
+{
+    float *embedding = NULL, *embedding_grads = NULL;
+    size_t floats = (size_t)item->batch.input_count * trainer->embedding_dim;
+    if (floats > 0) {
+        embedding = ARENA_ARRAY(item->arena, float, floats);
+        embedding_grads = arena_zalloc(item->arena, floats * sizeof(float));
+    }
+    uint64_t mark_ns = clock_now_ns();
+    enum status status = pull(trainer, item, embedding, error);
+    if (status != STATUS_OK) return status;
+    stage_end(trainer->pull_seconds, &mark_ns);
+    float loss = compute(trainer, item, embedding, embedding_grads);
+    stage_end(trainer->compute_seconds, &mark_ns);
+    status = push(trainer, item, embedding_grads, error);
+    /* A lease is done when its pushes are acknowledged. */
+    if (status == STATUS_OK && item->last) status = client_flush(trainer->client, error);
+    stage_end(trainer->push_seconds, &mark_ns);
+    uint32_t seeds = item->batch.seed_count;
+    held_lease_metric(item->lease, "loss", (double)loss, seeds);
+    atomic_fetch_add(&item->lease->seeds_done, seeds);
+    metric_add(trainer->seeds, seeds);
+    metric_add(trainer->batches, 1);
+    metric_set(trainer->loss, (double)loss);
+    return status;
+}
+
+static void report_score(struct held_lease *lease, const char *split, const struct score *score)
+{
+    const struct {
+        const char *name;
+        double value;
+    } metrics[] = {
+        {"accuracy", score->accuracy}, {"macro_f1", score->macro_f1}, {"loss", score->loss}};
+    if (score->count == 0) return;
+    for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "%s/%s", split, metrics[i].name);
+        held_lease_metric(lease, name, metrics[i].value, (double)score->count);
+    }
+}
+
+static enum status evaluate(struct trainer *trainer, struct held_lease *lease, struct error *error)
+{
+    const struct trainer_options *options = trainer->options;
+    struct evaluator_input input = {
+        .config = options->config,
+        .graph = options->graph,
+        .model = options->model,
+        .client = trainer->client,
+        .weights_table = trainer->weights_table,
+        .embeddings_table = trainer->embeddings_table,
+    };
+    enum status status = client_idle(trainer->client, error);
+    if (status != STATUS_OK) return status;
+    struct evaluation evaluation;
+    status = evaluator_run(&input, false, &evaluation, error);
+    if (status != STATUS_OK) return status;
+    struct score valid, test;
+    status = evaluator_score(&input, &evaluation, GRAPH_SPLIT_VALID, &valid, error);
+    if (status == STATUS_OK)
+        status = evaluator_score(&input, &evaluation, GRAPH_SPLIT_TEST, &test, error);
+    if (status == STATUS_OK) {
+        report_score(lease, "valid", &valid);
+        report_score(lease, "test", &test);
+    }
+    evaluation_deinit(&evaluation);
+    return status;
+}
+
+/* The next item. While the feed itself waits for a lease this worker holds nobody up. */
+static enum status next_item(struct trainer *trainer, struct feed_item **item, struct error *error)
+{
+    uint64_t mark_ns = clock_now_ns();
+    enum status status = STATUS_OK;
+    *item = NULL;
+    while (status == STATUS_OK && !feed_next(trainer->feed, 2 * NS_PER_MS, item)) {
+        status = feed_waits_for_lease(trainer->feed) ? client_idle(trainer->client, error)
+                                                     : client_poll(trainer->client, error);
+    }
+    stage_end(trainer->wait_seconds, &mark_ns);
+    return status;
+}
+
+static enum status loop(struct trainer *trainer, struct error *error)
+{
+    for (;;) {
+        struct feed_item *item = NULL;
+        enum status status = next_item(trainer, &item, error);
+        if (status != STATUS_OK) return status;
+        if (item == NULL) break;
+        struct held_lease *lease = item->lease;
+        if (atomic_load(&lease->lost)) {
+            log_event(LOG_DEBUG, "batch_of_lost_lease", "lease=%llu",
+                      (unsigned long long)lease->id);
+        } else {
+            status =
+                lease->evaluates ? evaluate(trainer, lease, error) : step(trainer, item, error);
+        }
+        if (status != STATUS_OK) return status;
+        bool last = item->last;
+        feed_release(trainer->feed, item);
+        if (last) lease_keeper_done(trainer->keeper, lease);
+        if (program_stop_requested()) return error_set(error, STATUS_STOPPED, "stop requested");
+    }
+    enum status status = lease_keeper_status(trainer->keeper, error);
+    return status == STATUS_OK ? feed_status(trainer->feed, error) : status;
+}
+
+static enum status create_tables(struct trainer *trainer, struct error *error)
+{
+    struct tables tables;
+    enum status status =
+        tables_init(&tables, trainer->options->config, trainer->options->model, error);
+    if (status != STATUS_OK) return status;
+    status = client_table(trainer->client, &tables.weights, &trainer->weights_table, error);
+    if (status == STATUS_OK && tables.embeddings.dim > 0) {
+        status =
+            client_table(trainer->client, &tables.embeddings, &trainer->embeddings_table, error);
+    }
+    tables_deinit(&tables);
+    return status;
+}
+
+static enum status join(struct trainer *trainer, struct error *error)
+{
+    const struct trainer_options *options = trainer->options;
+    uint64_t train_count = 0;
+    graph_split_ids(options->graph, GRAPH_SPLIT_TRAIN, &train_count);
+    uint64_t timeout_ns =
+        (uint64_t)((double)options->config->network.timeout_seconds * (double)NS_PER_S);
+    struct client_options client_options = {
+        .coordinator = options->coordinator,
+        .name = options->name,
+        .timeout_ns = timeout_ns,
+        .trains = true,
+        .seed_count = train_count,
+        .graph_checksum = graph_info(options->graph)->checksum,
+    };
+    enum status status = client_open(&trainer->client, &client_options, error);
+    if (status != STATUS_OK) return status;
+    status = lease_keeper_start(&trainer->keeper, options->coordinator,
+                                client_session(trainer->client), timeout_ns, error);
+    if (status == STATUS_OK) status = create_tables(trainer, error);
+    if (status != STATUS_OK) return status;
+    log_event(LOG_INFO, "joined", "worker=%s session=%llu seeds=%llu weights=%llu", options->name,
+              (unsigned long long)client_session(trainer->client), (unsigned long long)train_count,
+              (unsigned long long)trainer->floats);
+    struct feed_options feed_options = {
+        .config = options->config,
+        .graph = options->graph,
+        .keeper = trainer->keeper,
+        .coordinator = options->coordinator,
+        .session = client_session(trainer->client),
+        .hop_count = model_hop_count(options->model),
+    };
+    return feed_start(&trainer->feed, &feed_options, error);
+}
+
+/* Whether another worker would fail for the same reason. */
+static bool is_fatal(enum status status)
+{
+    return status == STATUS_CONFIG || status == STATUS_CORRUPT || status == STATUS_INVALID;
+}
+
+enum status trainer_run(const struct trainer_options *options, struct error *error)
+{
+    struct trainer trainer = {
+        .options = options,
+        .embedding_dim = model_embedding_dim(options->model),
+        .floats = model_floats(options->model),
+    };
+    register_metrics(&trainer);
+    trainer.values = calloc(trainer.floats, sizeof(float));
+    trainer.grads = calloc(trainer.floats, sizeof(float));
+    trainer.tape = tape_create();
+    enum status status = STATUS_OK;
+    if (trainer.values == NULL || trainer.grads == NULL) {
+        status = error_set(error, STATUS_NOMEM, "%llu weights", (unsigned long long)trainer.floats);
+    }
+    if (status == STATUS_OK) status = join(&trainer, error);
+    if (status == STATUS_OK) status = loop(&trainer, error);
+    feed_stop(trainer.feed);
+    struct lease_keeper_leave leave = {
+        .status = status,
+        .text = status != STATUS_OK ? error->text : NULL,
+        .fatal = is_fatal(status),
+    };
+    lease_keeper_stop(trainer.keeper, &leave);
+    client_close(trainer.client);
+    tape_destroy(trainer.tape);
+    free(trainer.values);
+    free(trainer.grads);
+    return status;
+}
+
+enum status trainer_check(const struct trainer_options *options, struct error *error)
+{
+    const struct graph_info *info = graph_info(options->graph);
+    const struct config *config = options->config;
+    uint64_t count = 0;
+    const uint64_t *nodes = graph_split_ids(options->graph, GRAPH_SPLIT_TRAIN, &count);
+    if (!info->has_labels) {
+        return error_set(error, STATUS_CONFIG,
+                         "graph %s has no labels (label.npy), which task.type "
+                         "node-classification learns from",
+                         config->graph.path);
+    }
+    if (count == 0) {
+        return error_set(error, STATUS_CONFIG,
+                         "graph %s has no node in the train split: nothing to learn from",
+                         config->graph.path);
+    }
+    if (config->sampler.fanouts_count != model_hop_count(options->model)) {
+        return error_set(error, STATUS_CONFIG,
+                         "sampler.fanouts has %u entries, but model.layers has %u convolutions: "
+                         "expected one fan-out for each",
+                         config->sampler.fanouts_count, model_hop_count(options->model));
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        int32_t label = -1;
+        graph_labels(options->graph, &nodes[i], 1, &label);
+        if (label >= 0 && (uint32_t)label < info->class_count) continue;
+        return error_set(error, STATUS_CORRUPT,
+                         "graph %s: node %llu is in the train split, but its label is %d: expected "
+                         "0 to %u",
+                         config->graph.path,
+                         (unsigned long long)graph_external_id(options->graph, nodes[i]),
+                         (int)label, info->class_count - 1);
+    }
+    return STATUS_OK;
+}
