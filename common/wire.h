@@ -38,7 +38,8 @@ void frame_release(struct frame *frame);
 
 /* Packs `envelope` (its version is filled in) and takes the payload frames. `envelope` is
  * borrowed.
- *   errors   STATUS_NOMEM; the payload frames are released then */
+ *   errors   STATUS_NOMEM; STATUS_INVALID for an Envelope of more than WIRE_HEADER_BYTES_MAX; the
+ *            payload frames are released then */
 enum status wire_pack(struct message *message, uint64_t peer, Anthill__Envelope *envelope,
                       struct frame *payload, unsigned payload_count) MUST_CHECK;
 
