@@ -61,6 +61,7 @@ start() { # ROLE COMMAND...: a process that ends when this script does, with its
     # stderr is the log; what the coordinator tells a person goes to our own stderr, as fd 3.
     setpriv --pdeathsig TERM "$@" >>"$run_dir/logs/$role.log" 2>&1 3>&2 </dev/null &
     role_of[$!]=$role
+    printf '%s\n' "$!" >"$run_dir/pids/$role"
     command_of[$role]=$(printf '%q ' "$@")
 }
 
@@ -152,7 +153,7 @@ prepare_run_dir() { # an older run there is replaced; any other folder is left a
         exit 78
     fi
     rm -rf "$run_dir"
-    mkdir -p "$run_dir/logs" || exit 74
+    mkdir -p "$run_dir/logs" "$run_dir/pids" || exit 74
 }
 
 train() { # OVERRIDE...: one run; its result is in $run_dir/result.json

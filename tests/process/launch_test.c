@@ -1,0 +1,348 @@
+/* Whole runs through launch.sh: the shipped binaries as processes of their own, on Cora. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/file.h"
+#include "tests/support/process.h"
+
+/* What a two-layer GCN reaches on Cora's public split, less three points for a single seed; a
+ * model that ignores the graph stays below 0.6. */
+#define CORA_FLOOR 0.785
+
+struct launch {
+    char folder[64];
+    char run_dir[128];
+    char settings[8][192];
+    const char *argv[32];
+    int argc;
+};
+
+static void add(struct launch *launch, const char *argument)
+{
+    assert_true(launch->argc < 31);
+    launch->argv[launch->argc++] = argument;
+}
+
+/* ./launch.sh conf/CONFIG with the run and the graph in a folder of the test's own. */
+static void launch_init(struct launch *launch, const char *config)
+{
+    memset(launch, 0, sizeof *launch);
+    temporary_folder(launch->folder);
+    snprintf(launch->run_dir, sizeof launch->run_dir, "%s/run", launch->folder);
+    snprintf(launch->settings[0], sizeof launch->settings[0], "run.dir=%s", launch->run_dir);
+    snprintf(launch->settings[1], sizeof launch->settings[1], "graph.path=%s/graph",
+             launch->folder);
+    add(launch, "./launch.sh");
+    add(launch, config);
+    add(launch, "--set");
+    add(launch, launch->settings[0]);
+    add(launch, "--set");
+    add(launch, launch->settings[1]);
+}
+
+static void set(struct launch *launch, const char *setting)
+{
+    add(launch, "--set");
+    add(launch, setting);
+}
+
+static void show(const struct process *process)
+{
+    if (process->err != NULL) fprintf(stderr, "%s\n%s\n", process->err, process->out);
+}
+
+static void run_to_the_end(struct launch *launch, struct process *process)
+{
+    int code = process_run(process, source_dir(), 240, launch->argv);
+    if (code != 0) show(process);
+    assert_int_equal(code, 0);
+}
+
+/* The number of complete lines of metrics.jsonl reaches `lines`. */
+struct progress {
+    const char *run_dir;
+    int lines;
+};
+
+static bool has_lines(void *context)
+{
+    const struct progress *progress = context;
+    char path[FILE_PATH_BYTES];
+    char *text = NULL;
+    size_t bytes = 0;
+    if (file_path(path, NULL, "%s/metrics.jsonl", progress->run_dir) != STATUS_OK) return false;
+    if (file_read_all(path, 64 << 20, &text, &bytes, NULL) != STATUS_OK) return false;
+    int lines = 0;
+    for (size_t i = 0; i < bytes; i++)
+        lines += text[i] == '\n';
+    free(text);
+    return lines >= progress->lines;
+}
+
+static void await_progress(const struct launch *launch, int lines)
+{
+    struct progress progress = {.run_dir = launch->run_dir, .lines = lines};
+    assert_true(await(has_lines, &progress, 60));
+}
+
+static int lines_now(const struct launch *launch)
+{
+    struct progress progress = {.run_dir = launch->run_dir, .lines = 1};
+    while (has_lines(&progress))
+        progress.lines++;
+    return progress.lines - 1;
+}
+
+static void kill_role(const struct launch *launch, const char *role)
+{
+    char path[FILE_PATH_BYTES];
+    char *text = NULL;
+    size_t bytes = 0;
+    assert_int_equal(file_path(path, NULL, "%s/pids/%s", launch->run_dir, role), STATUS_OK);
+    assert_int_equal(file_read_all(path, 64, &text, &bytes, NULL), STATUS_OK);
+    assert_int_equal(kill((pid_t)strtol(text, NULL, 10), SIGKILL), 0);
+    free(text);
+}
+
+static void a_run_on_cora_reaches_the_published_accuracy(void **state)
+{
+    (void)state;
+    if (shared_data("cora") == NULL) skip();
+    struct launch launch;
+    struct process process = {0};
+    launch_init(&launch, "conf/cora-gcn.yaml");
+    run_to_the_end(&launch, &process);
+    const char *result = last_line(process.out);
+    assert_non_null(strstr(result, "\"status\":\"ok\""));
+    assert_non_null(strstr(result, "\"task\":\"node-classification\""));
+    assert_true(json_number(result, "\"test\"", "accuracy") >= CORA_FLOOR);
+    assert_true(json_number(result, NULL, "epochs") == 200);
+    assert_true(json_number(result, NULL, "seconds") > 0);
+    process_deinit(&process);
+    remove_folder(launch.folder);
+}
+
+static void eval_and_infer_agree_with_the_result_of_the_run(void **state)
+{
+    (void)state;
+    if (shared_data("cora") == NULL) skip();
+    struct launch launch;
+    struct process process = {0}, eval = {0}, infer = {0};
+    launch_init(&launch, "conf/cora-sage.yaml");
+    set(&launch, "model.embedding=8");
+    set(&launch, "train.epochs=30");
+    set(&launch, "expect.value=0");
+    run_to_the_end(&launch, &process);
+    char program[256], path[256];
+    snprintf(program, sizeof program, "%s/anthill-worker", bin_dir());
+    const char *eval_argv[] = {program, "eval", launch.run_dir, NULL};
+    assert_int_equal(process_run(&eval, source_dir(), 60, eval_argv), 0);
+    double expected = json_number(last_line(process.out), "\"test\"", "accuracy");
+    assert_float_equal(json_number(eval.out, "\"test\"", "accuracy"), expected, 1e-6);
+    const char *infer_argv[] = {program, "infer", launch.run_dir, NULL};
+    assert_int_equal(process_run(&infer, source_dir(), 60, infer_argv), 0);
+    static const char *const names[] = {"node_ids", "predictions", "probabilities", "embeddings"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(path, sizeof path, "%s/export/%s.npy", launch.run_dir, names[i]);
+        assert_true(file_exists(path));
+    }
+    process_deinit(&process);
+    process_deinit(&eval);
+    process_deinit(&infer);
+    remove_folder(launch.folder);
+}
+
+static void a_run_survives_the_death_of_each_kind_of_process(void **state)
+{
+    (void)state;
+    if (shared_data("cora") == NULL) skip();
+    struct launch launch;
+    struct process process = {0};
+    launch_init(&launch, "conf/cora-gcn.yaml");
+    set(&launch, "train.epochs=1500");
+    set(&launch, "workers.lease_seconds=2");
+    set(&launch, "checkpoint.every_seconds=0.2");
+    process_start(&process, source_dir(), launch.argv);
+    static const char *const roles[] = {"worker-0", "server-1", "coordinator", "worker-1",
+                                        "server-0"};
+    await_progress(&launch, 60);
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
+        kill_role(&launch, roles[i]);
+        await_progress(&launch, lines_now(&launch) + 60);
+    }
+    int code = process_wait(&process, 240);
+    if (code != 0) show(&process);
+    assert_int_equal(code, 0);
+    const char *result = last_line(process.out);
+    assert_true(json_number(result, "\"test\"", "accuracy") >= CORA_FLOOR);
+    assert_true(json_number(result, NULL, "epochs") == 1500);
+    assert_true(json_number(result, NULL, "servers_restarted") >= 2);
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
+        char said[64];
+        snprintf(said, sizeof said, "%s died", roles[i]);
+        assert_non_null(strstr(process.err, said));
+    }
+    process_deinit(&process);
+    remove_folder(launch.folder);
+}
+
+/* Runs launch.sh and demands an exit code and pieces of text on stderr; the run's folder must not
+ * have come to be. */
+static void expect_refusal(struct launch *launch, int code, const char *const *pieces)
+{
+    struct process process = {0};
+    int got = process_run(&process, source_dir(), 120, launch->argv);
+    if (got != code) show(&process);
+    assert_int_equal(got, code);
+    for (; *pieces != NULL; pieces++) {
+        if (strstr(process.err, *pieces) == NULL) show(&process);
+        assert_non_null(strstr(process.err, *pieces));
+    }
+    assert_false(file_exists(launch->run_dir));
+    process_deinit(&process);
+    remove_folder(launch->folder);
+}
+
+static void an_unknown_key_is_named_with_file_and_line(void **state)
+{
+    (void)state;
+    struct launch launch;
+    char path[128];
+    launch_init(&launch, path);
+    snprintf(path, sizeof path, "%s/wrong.yaml", launch.folder);
+    static const char yaml[] = "run:\n  name: x\ntrain:\n  epoch: 3\n";
+    assert_int_equal(file_write_atomic(path, yaml, sizeof yaml - 1, NULL), STATUS_OK);
+    expect_refusal(&launch, 78, (const char *[]){"wrong.yaml:4", "train.epoch", NULL});
+}
+
+static void a_model_that_does_not_fit_the_graph_is_refused(void **state)
+{
+    (void)state;
+    if (shared_data("cora") == NULL) skip();
+    struct launch launch;
+    launch_init(&launch, "conf/cora-gcn.yaml");
+    set(&launch, "model.layers.4.units=5");
+    expect_refusal(&launch, 78, (const char *[]){"5", "7", NULL});
+}
+
+static void a_fanout_too_few_is_refused(void **state)
+{
+    (void)state;
+    if (shared_data("cora") == NULL) skip();
+    struct launch launch;
+    launch_init(&launch, "conf/cora-gcn.yaml");
+    set(&launch, "sampler.fanouts=[5]");
+    expect_refusal(&launch, 78, (const char *[]){"sampler.fanouts", "2 convolutions", NULL});
+}
+
+static void a_missing_label_names_the_node(void **state)
+{
+    (void)state;
+    struct launch launch;
+    char nodes[128], edges[128], import[512];
+    launch_init(&launch, "conf/cora-gcn.yaml");
+    snprintf(nodes, sizeof nodes, "%s/nodes.csv", launch.folder);
+    snprintf(edges, sizeof edges, "%s/edges.csv", launch.folder);
+    static const char node_rows[] = "id,label,split,f0,f1\n10,0,train,1,0\n11,,train,0,1\n"
+                                    "12,1,valid,1,1\n13,1,test,0,0.5\n";
+    static const char edge_rows[] = "src,dst\n10,11\n11,12\n12,13\n";
+    assert_int_equal(file_write_atomic(nodes, node_rows, sizeof node_rows - 1, NULL), STATUS_OK);
+    assert_int_equal(file_write_atomic(edges, edge_rows, sizeof edge_rows - 1, NULL), STATUS_OK);
+    snprintf(import, sizeof import, "graph.import=edges %s --nodes %s --symmetric", edges, nodes);
+    set(&launch, import);
+    expect_refusal(&launch, 65, (const char *[]){"node 11", "label", NULL});
+}
+
+static void a_server_that_is_not_there_is_named_within_the_deadline(void **state)
+{
+    (void)state;
+    if (shared_data("cora") == NULL) skip();
+    struct launch launch;
+    struct process import = {0}, worker = {0};
+    char program[256];
+    launch_init(&launch, "conf/cora-gcn.yaml");
+    snprintf(program, sizeof program, "%s/anthill-graph", bin_dir());
+    const char *import_argv[] = {program, "import",           "--config", "conf/cora-gcn.yaml",
+                                 "--set", launch.settings[1], NULL};
+    assert_int_equal(process_run(&import, source_dir(), 60, import_argv), 0);
+    snprintf(program, sizeof program, "%s/anthill-worker", bin_dir());
+    const char *worker_argv[] = {program,
+                                 "train",
+                                 "conf/cora-gcn.yaml",
+                                 "--coordinator",
+                                 "ipc:///tmp/anthill-test-nobody",
+                                 "--set",
+                                 launch.settings[1],
+                                 "--set",
+                                 "network.timeout_seconds=1",
+                                 NULL};
+    assert_int_equal(process_run(&worker, source_dir(), 30, worker_argv), 69);
+    assert_non_null(strstr(worker.err, "ipc:///tmp/anthill-test-nobody"));
+    process_deinit(&import);
+    process_deinit(&worker);
+    remove_folder(launch.folder);
+}
+
+static bool is_there(void *context)
+{
+    return file_exists(context);
+}
+
+static void a_port_in_use_is_named(void **state)
+{
+    (void)state;
+    struct launch launch;
+    struct process first = {0}, second = {0};
+    char program[256], endpoint_file[192], run_dir[192];
+    launch_init(&launch, "unused");
+    snprintf(program, sizeof program, "%s/anthill-ps", bin_dir());
+    snprintf(endpoint_file, sizeof endpoint_file, "%s/coordinator.endpoint", launch.run_dir);
+    snprintf(run_dir, sizeof run_dir, "run.dir=%s/second", launch.folder);
+    const char *first_argv[] = {program,
+                                "coordinator",
+                                "conf/cora-gcn.yaml",
+                                "--set",
+                                launch.settings[0],
+                                "--endpoint",
+                                "tcp://127.0.0.1:*",
+                                NULL};
+    process_start(&first, source_dir(), first_argv);
+    assert_true(await(is_there, endpoint_file, 20));
+    char *endpoint = NULL;
+    size_t bytes = 0;
+    assert_int_equal(file_read_all(endpoint_file, 4096, &endpoint, &bytes, NULL), STATUS_OK);
+    endpoint[strcspn(endpoint, "\n")] = '\0';
+    const char *second_argv[] = {program,  "coordinator", "conf/cora-gcn.yaml",
+                                 "--set",  run_dir,       "--endpoint",
+                                 endpoint, NULL};
+    assert_int_equal(process_run(&second, source_dir(), 20, second_argv), 69);
+    assert_non_null(strstr(second.err, endpoint));
+    free(endpoint);
+    process_deinit(&first);
+    process_deinit(&second);
+    remove_folder(launch.folder);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_run_on_cora_reaches_the_published_accuracy),
+        cmocka_unit_test(eval_and_infer_agree_with_the_result_of_the_run),
+        cmocka_unit_test(a_run_survives_the_death_of_each_kind_of_process),
+        cmocka_unit_test(an_unknown_key_is_named_with_file_and_line),
+        cmocka_unit_test(a_model_that_does_not_fit_the_graph_is_refused),
+        cmocka_unit_test(a_fanout_too_few_is_refused),
+        cmocka_unit_test(a_missing_label_names_the_node),
+        cmocka_unit_test(a_server_that_is_not_there_is_named_within_the_deadline),
+        cmocka_unit_test(a_port_in_use_is_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
