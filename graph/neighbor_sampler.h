@@ -18,6 +18,11 @@ enum status neighbor_sampler_create(struct neighbor_sampler **sampler, const str
                                     struct error *error) MUST_CHECK;
 void neighbor_sampler_destroy(struct neighbor_sampler *sampler);
 
+/* Whether block.degrees is filled (it is unless told otherwise) or NULL: the in-degrees of the
+ * input nodes cost a cache miss each, and a model that does not weigh edges by degree has no use
+ * for them. */
+void neighbor_sampler_set_degrees(struct neighbor_sampler *sampler, bool wanted);
+
 /* Samples the blocks of `seeds` (no id twice) into the arena. The choice depends on `key` and the
  * graph alone: rng_key over (seed, epoch, lease, batch). `seeds` is borrowed by the minibatch. */
 void neighbor_sampler_sample(struct neighbor_sampler *sampler, uint64_t key, const uint64_t *seeds,
