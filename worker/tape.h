@@ -3,9 +3,9 @@
  * between batches. Pure: no I/O, no threads, randomness by key.
  *
  *   tape_begin(tape, arena, true)
- *   h = op_linear(tape, x, w, b)      each op_* is one file in ops/
+ *   h = op_linear(tape, x, w, b, NULL)      each op_* is one file in ops/
  *   loss = op_softmax_cross_entropy(tape, h, labels)
- *   tape_backward(tape, loss)         h->grad, w->grad ... hold d loss / d themselves */
+ *   tape_backward(tape, loss)               h->grad, w->grad ... hold d loss / d themselves */
 #ifndef ANTHILL_WORKER_TAPE_H
 #define ANTHILL_WORKER_TAPE_H
 
@@ -20,6 +20,7 @@ struct tensor {
     float *data;
     float *grad;
     uint32_t rows, cols;
+    bool owned; /* memory of the tape's own, in which an element-wise operation may work in place */
 };
 
 struct tape;
@@ -34,7 +35,7 @@ struct arena *tape_arena(struct tape *tape);
 bool tape_records(const struct tape *tape);
 
 /* A leaf over the caller's memory. grad may be NULL; otherwise gradients are ADDED to it, so the
- * caller zeroes it first. */
+ * caller zeroes it first. A tape that does not record ignores grad. */
 struct tensor *tape_leaf(struct tape *tape, float *data, float *grad, uint32_t rows, uint32_t cols);
 
 /* For operations: a new output; its grad is zeroed memory when `wants_grad` and the tape records.

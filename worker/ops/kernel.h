@@ -1,0 +1,19 @@
+/* How hot loops are compiled: once per instruction set, chosen when the program starts. Put
+ * ANTHILL_KERNEL before a static function whose loops gcc vectorises; the call goes through a
+ * pointer and is never inlined, so a kernel covers a whole matrix, not a row. */
+#ifndef ANTHILL_WORKER_OPS_KERNEL_H
+#define ANTHILL_WORKER_OPS_KERNEL_H
+
+/* Sanitizers are not up yet when the loader resolves the clones, so their builds have one version.
+ */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__OPTIMIZE__) &&    \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define ANTHILL_KERNEL __attribute__((target_clones("default", "avx2", "arch=skylake-avx512")))
+#else
+#define ANTHILL_KERNEL
+#endif
+
+/* Columns that a kernel keeps in registers while it sums rows: 8 registers of 8 floats. */
+#define KERNEL_COLUMNS 64
+
+#endif
