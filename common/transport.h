@@ -13,7 +13,10 @@
 struct transport;
 
 /* Listens (ROUTER). `endpoint` is tcp://HOST:PORT (port * or 0: the system chooses) or ipc://PATH.
- *   errors   STATUS_UNAVAILABLE "port in use" with the endpoint; STATUS_USAGE for a bad endpoint
+ * An ipc path that another socket left behind is taken over.
+ *   errors   STATUS_UNAVAILABLE "tcp://...: address already in use"; STATUS_USAGE for a bad
+ *            endpoint or an ipc path that the system cannot hold; STATUS_DENIED;
+ *            STATUS_NOT_FOUND for an ipc path in a folder that is not there
  *   owner    transport_close */
 enum status transport_listen(struct transport **transport, const char *endpoint,
                              struct error *error) MUST_CHECK;
@@ -23,7 +26,8 @@ enum status transport_listen(struct transport **transport, const char *endpoint,
 enum status transport_connect(struct transport **transport, const char *endpoint,
                               struct error *error) MUST_CHECK;
 
-/* Unsent messages are kept for at most 200 ms. NULL does nothing. */
+/* Unsent messages are kept for at most 200 ms. The endpoint is surely free again only after
+ * transport_shutdown. NULL does nothing. */
 void transport_close(struct transport *transport);
 
 /* Where it listens, with the port that the system chose; or what it connects to. */
@@ -42,8 +46,8 @@ enum status transport_receive(struct transport *transport, struct message *messa
 /* Messages dropped because they were malformed or too large. */
 uint64_t transport_malformed_count(const struct transport *transport);
 
-/* Waits until one of `transports` has a message, or `wake` was called on its pipe, or the time is
- * over. timeout_ns may be 0. Returns true when a message waits. */
+/* Waits until one of `transports` has a message, a signal arrives or the time is over; the time is
+ * rounded up to milliseconds and may be 0. Returns true when a message waits. */
 bool transport_poll(struct transport *const *transports, unsigned count, uint64_t timeout_ns);
 
 /* Frees the process-wide ZeroMQ context; every transport must be closed. At exit of a program. */
