@@ -18,7 +18,8 @@ struct embedding_source {
 /* Computes outputs[node_count, units of the last stage] for every node of the graph, in chunks of
  * `chunk` nodes (0: chosen). With `edges` false every node is seen without neighbours. When
  * `hidden` is not NULL it gets the input of the last stage, [node_count, *hidden_units], owned by
- * the caller (free): node embeddings for other uses.
+ * the caller (free): node embeddings for other uses. A model of one stage has none: *hidden is NULL
+ * and *hidden_units 0.
  * `source` may be NULL when the model has no embedding. `tick` (may be NULL) is called between
  * chunks; false ends with STATUS_STOPPED.
  *   errors   STATUS_NOMEM, what the source returns */

@@ -6,6 +6,9 @@
 #include "common/rng.h"
 #include "worker/layers/layer.h"
 
+/* What a row of sparse features is taken to need at most, as columns and values. */
+#define SPARSE_ROW_FLOATS 256
+
 struct model {
     struct layer *layers;
     uint32_t layer_count;
@@ -147,6 +150,21 @@ uint32_t model_stage_units(const struct model *model, uint32_t stage)
 {
     CHECK(stage < model->stage_count);
     return model->layers[model->stage_first[stage + 1] - 1].out;
+}
+
+uint64_t model_stage_row_floats(const struct model *model, uint32_t stage)
+{
+    CHECK(stage < model->stage_count);
+    uint64_t floats = SPARSE_ROW_FLOATS;
+    for (uint32_t i = model->stage_first[stage]; i < model->stage_first[stage + 1]; i++) {
+        const struct layer *layer = &model->layers[i];
+        bool sparse = i == 0 && model->features == GRAPH_FEATURES_SPARSE;
+        floats += sparse ? model->embedding_dim : layer->in;
+        /* Layers with weights make a matrix for themselves and one for each group of edges. */
+        if (layer->out != layer->in || layer->kind->convolution)
+            floats += (uint64_t)layer->out * (1 + layer->group_count);
+    }
+    return floats;
 }
 
 /* One leaf per parameter, in the order of model_parameters. */
