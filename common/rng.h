@@ -60,7 +60,7 @@ static inline float rng_normal(struct rng *rng)
 
 /* The image of `index` under a pseudo-random permutation of [0, count) chosen by `key`: shuffles
  * without memory. index < count. source: Black and Rogaway 2002 (cycle walking over a balanced
- * Feistel network of four rounds). */
+ * Feistel network of four rounds, ten for fewer than 65 indices). */
 uint64_t rng_permute(uint64_t key, uint64_t count, uint64_t index);
 
 #endif
