@@ -23,7 +23,8 @@ static const cyaml_strval_t feature_names[] = {{"none", GRAPH_FEATURES_NONE},
 #define STRING(type, field)                                                                        \
     CYAML_FIELD_STRING_PTR(#field, CYAML_FLAG_POINTER, type, field, 0, TEXT_MAX)
 #define LIST(type, field, entry)                                                                   \
-    CYAML_FIELD_SEQUENCE(#field, CYAML_FLAG_POINTER, type, field, entry, 0, CYAML_UNLIMITED)
+    CYAML_FIELD_SEQUENCE(#field, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, type, field, entry, 0,  \
+                         CYAML_UNLIMITED)
 
 static const cyaml_schema_field_t file_fields[] = {
     STRING(struct graph_metadata_file, name), STRING(struct graph_metadata_file, type),
