@@ -81,9 +81,11 @@ void blas_start(char **argv)
     const char *wanted = blas_family_wanted(), *chosen = getenv("OPENBLAS_CORETYPE");
     bool started_again = getenv(GUARD) != NULL;
     unsetenv(GUARD);
-    /* A wider family than the wanted one is a newer OpenBLAS's own, better choice. */
+    /* A wider family than the wanted one is a newer OpenBLAS's own, better choice; but what it
+     * makes of an empty name is no choice at all. */
     bool narrow = family_width(blas_family()) < family_width(wanted);
-    if (narrow && !started_again && (chosen == NULL || *chosen == 0)) {
+    bool empty = chosen != NULL && *chosen == 0 && strcasecmp(blas_family(), wanted) != 0;
+    if (((chosen == NULL && narrow) || empty) && !started_again) {
         setenv("OPENBLAS_CORETYPE", wanted, 1);
         setenv(GUARD, "1", 1);
         start_again(argv);
