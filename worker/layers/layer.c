@@ -61,20 +61,23 @@ struct layer_value layer_value_of(struct tensor *dense)
     return (struct layer_value){.rows = dense->rows, .dense = {NULL, dense}};
 }
 
-struct layer_value layer_value_head(struct tape *tape, const struct layer_value *value,
-                                    uint32_t count)
+struct layer_value layer_value_rows(struct tape *tape, const struct layer_value *value,
+                                    uint32_t first, uint32_t count)
 {
-    CHECK(count <= value->rows);
-    struct layer_value head = {.rows = count};
+    CHECK(count <= value->rows && first <= value->rows - count);
+    struct layer_value some = {.rows = count};
     if (value->sparse != NULL) {
+        /* Offsets in indptr are absolute: rows further on are a pointer further on. */
         struct feature_rows *rows = ARENA_ARRAY(tape_arena(tape), struct feature_rows, 1);
         *rows = *value->sparse;
         rows->count = count;
-        head.sparse = rows;
+        rows->indptr += first;
+        some.sparse = rows;
     }
     for (int part = 0; part < 2; part++)
-        if (value->dense[part] != NULL) head.dense[part] = op_rows(tape, value->dense[part], count);
-    return head;
+        if (value->dense[part] != NULL)
+            some.dense[part] = op_rows(tape, value->dense[part], first, count);
+    return some;
 }
 
 /* Rows [first, first + rows) of a matrix, as a view. */
@@ -92,6 +95,7 @@ struct tensor *layer_value_linear(struct tape *tape, const struct layer_value *v
                                   struct tensor *into)
 {
     uint32_t first = 0;
+    CHECK(ids != NULL || count == value->rows);
     if (value->sparse != NULL) {
         first = value->sparse->dim;
         struct tensor *slice = matrix_slice(tape, w, 0, first);
@@ -100,10 +104,7 @@ struct tensor *layer_value_linear(struct tape *tape, const struct layer_value *v
     for (int part = 0; part < 2; part++) {
         struct tensor *x = value->dense[part];
         if (x == NULL) continue;
-        if (ids != NULL)
-            x = op_gather_rows(tape, x, ids, count);
-        else if (count < x->rows)
-            x = op_rows(tape, x, count);
+        if (ids != NULL) x = op_gather_rows(tape, x, ids, count);
         into = op_linear(tape, x, matrix_slice(tape, w, first, x->cols), NULL, into);
         first += x->cols;
     }

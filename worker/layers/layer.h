@@ -74,11 +74,11 @@ struct tensor *layer_parameter(const struct layer *layer, const struct layer_cal
 /* A value of one dense part. */
 struct layer_value layer_value_of(struct tensor *dense);
 
-/* The first `count` rows. */
-struct layer_value layer_value_head(struct tape *tape, const struct layer_value *value,
-                                    uint32_t count);
+/* The rows [first, first + count), as a view. */
+struct layer_value layer_value_rows(struct tape *tape, const struct layer_value *value,
+                                    uint32_t first, uint32_t count);
 
-/* The product of the rows `ids[count]` (the first `count` when ids is NULL) with w; added to `into`
+/* The product with w of the rows `ids[count]`, or of all rows when ids is NULL; added to `into`
  * unless that is NULL. */
 struct tensor *layer_value_linear(struct tape *tape, const struct layer_value *value,
                                   const uint32_t *ids, uint32_t count, struct tensor *w,

@@ -27,9 +27,9 @@ static struct edge_set *normalized_edges(const struct block *block, struct arena
     indptr[0] = 0;
     for (uint32_t dst = 0; dst < block->dst_count; dst++) {
         uint32_t sampled = block->indptr[dst + 1] - block->indptr[dst];
-        float degree = sampled > 0 ? (float)block->degrees[dst] : 0.0f;
+        float degree = sampled > 0 ? (float)block->degrees[block->dst_first + dst] : 0.0f;
         float root = 1.0f / sqrtf(degree + 1.0f);
-        indices[at] = dst;
+        indices[at] = block->dst_first + dst;
         weights[at++] = root * root;
         for (uint32_t edge = block->indptr[dst]; edge < block->indptr[dst + 1]; edge++) {
             uint32_t src = block->indices[edge];

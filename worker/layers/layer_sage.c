@@ -64,8 +64,9 @@ static struct layer_value forward(const struct layer *layer, const struct layer_
 {
     struct tape *tape = call->tape;
     uint32_t dst_count = call->block->dst_count;
+    struct layer_value own = layer_value_rows(tape, input, call->block->dst_first, dst_count);
     struct tensor *w = layer_parameter(layer, call, 0);
-    struct tensor *out = layer_value_linear(tape, input, NULL, dst_count, w, NULL);
+    struct tensor *out = layer_value_linear(tape, &own, NULL, dst_count, w, NULL);
     struct edge_set *sets = ARENA_ARRAY(tape_arena(tape), struct edge_set, layer->group_count);
     if (layer->group_count > 0)
         edge_set_split(call->block, layer->group_of_type, layer->group_count, tape_arena(tape),

@@ -13,7 +13,9 @@
 #define ANTHILL_KERNEL
 #endif
 
-/* Columns that a kernel keeps in registers while it sums rows: 8 registers of 8 floats. */
-#define KERNEL_COLUMNS 64
+/* Eight floats that the compiler keeps in registers (two, where those are of 128 bits). Written
+ * out, because gcc does not find the best form of nested sums over rows by itself. */
+typedef float kernel_vector __attribute__((vector_size(32), aligned(4), may_alias));
+#define KERNEL_VECTOR_FLOATS 8
 
 #endif

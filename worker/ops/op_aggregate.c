@@ -4,10 +4,9 @@
 
 #include "common/check.h"
 #include "worker/ops/kernel.h"
+#include "worker/ops/sum_rows.h"
 
-#define PREFETCH_BYTES 8192 /* rows asked for ahead of their use */
-#define CACHE_LINE     64
-#define NO_EDGE        UINT32_MAX
+#define NO_EDGE UINT32_MAX
 
 struct aggregate {
     struct tape *tape;
@@ -17,70 +16,14 @@ struct aggregate {
     bool mean;
 };
 
-/* What the reduction kernel reads and writes. */
-struct reduce {
-    const struct edge_set *edges;
-    const float *x;
-    float *out;
-    uint32_t cols;
-    bool mean; /* divide by the number of edges */
-    bool add;  /* to what `out` holds */
-};
-
-static inline __attribute__((always_inline)) void prefetch_row(const float *row, uint32_t bytes)
+static struct sum_rows sum_over(const struct edge_set *edges, uint32_t cols, bool mean)
 {
-    for (uint32_t at = 0; at < bytes; at += CACHE_LINE)
-        __builtin_prefetch((const char *)row + at);
-}
-
-/* Columns [first, first + width) of one dst node. `width` is constant where it counts. */
-static inline __attribute__((always_inline)) void
-reduce_columns(const struct reduce *r, uint32_t dst, uint32_t first, uint32_t width)
-{
-    const struct edge_set *edges = r->edges;
-    uint32_t begin = edges->indptr[dst], end = edges->indptr[dst + 1];
-    float sums[KERNEL_COLUMNS];
-    for (uint32_t col = 0; col < width; col++)
-        sums[col] = 0.0f;
-    for (uint32_t edge = begin; edge < end; edge++) {
-        const float *row = r->x + (size_t)edges->indices[edge] * r->cols + first;
-        if (edges->weights != NULL) {
-            float weight = edges->weights[edge];
-            for (uint32_t col = 0; col < width; col++)
-                sums[col] += weight * row[col];
-        } else {
-            for (uint32_t col = 0; col < width; col++)
-                sums[col] += row[col];
-        }
-    }
-    float scale = r->mean && end > begin ? 1.0f / (float)(end - begin) : 1.0f;
-    float *to = r->out + (size_t)dst * r->cols + first;
-    if (r->add) {
-        for (uint32_t col = 0; col < width; col++)
-            to[col] += scale * sums[col];
-    } else {
-        for (uint32_t col = 0; col < width; col++)
-            to[col] = scale * sums[col];
-    }
-}
-
-ANTHILL_KERNEL static void reduce_rows(const struct reduce *r)
-{
-    const struct edge_set *edges = r->edges;
-    uint32_t row_bytes = r->cols * (uint32_t)sizeof(float);
-    uint32_t ahead = PREFETCH_BYTES / row_bytes + 1, asked = 0;
-    for (uint32_t dst = 0; dst < edges->dst_count; dst++) {
-        uint32_t want = edges->indptr[dst + 1] + ahead;
-        if (want > edges->edge_count) want = edges->edge_count;
-        for (; asked < want; asked++)
-            prefetch_row(r->x + (size_t)edges->indices[asked] * r->cols, row_bytes);
-        uint32_t first = 0;
-        for (; first + KERNEL_COLUMNS <= r->cols; first += KERNEL_COLUMNS)
-            reduce_columns(r, dst, first, KERNEL_COLUMNS);
-        for (; first + 16 <= r->cols; first += 16)
-            reduce_columns(r, dst, first, 16);
-        if (first < r->cols) reduce_columns(r, dst, first, r->cols - first);
-    }
+    return (struct sum_rows){.count = edges->dst_count,
+                             .indptr = edges->indptr,
+                             .ids = edges->indices,
+                             .weights = edges->weights,
+                             .cols = cols,
+                             .mean = mean};
 }
 
 /* dx = A^T dout: the same reduction over the edges turned around, each row of dx written once. */
@@ -103,11 +46,19 @@ static void backward(void *context)
         }
         turned.weights = weights;
     }
-    reduce_rows(&(struct reduce){.edges = &turned,
-                                 .x = step->out->grad,
-                                 .out = step->x->grad,
-                                 .cols = step->x->cols,
-                                 .add = true});
+    struct sum_rows rows = sum_over(&turned, step->x->cols, false);
+    sum_rows_gather(&rows, step->out->grad, step->x->grad, true);
+}
+
+/* out = max(out, row), and `src` where row wins. */
+static inline void max_with(float *restrict out, uint32_t *restrict winners,
+                            const float *restrict row, uint32_t src, uint32_t cols)
+{
+    for (uint32_t col = 0; col < cols; col++) {
+        uint32_t wins = row[col] > out[col] ? UINT32_MAX : 0;
+        winners[col] = (src & wins) | (winners[col] & ~wins);
+        out[col] = row[col] > out[col] ? row[col] : out[col];
+    }
 }
 
 ANTHILL_KERNEL static void max_rows(const struct edge_set *edges, const float *x, float *out,
@@ -121,12 +72,7 @@ ANTHILL_KERNEL static void max_rows(const struct edge_set *edges, const float *x
         }
         for (uint32_t edge = begin + 1; edge < end; edge++) {
             uint32_t src = edges->indices[edge];
-            const float *row = x + (size_t)src * cols;
-            for (uint32_t col = 0; col < cols; col++) {
-                bool wins = row[col] > out[col];
-                winners[col] = wins ? src : winners[col];
-                out[col] = wins ? row[col] : out[col];
-            }
+            max_with(out, winners, x + (size_t)src * cols, src, cols);
         }
     }
 }
@@ -157,12 +103,8 @@ struct tensor *op_aggregate(struct tape *tape, struct tensor *x, const struct ed
         winners = ARENA_ARRAY(tape_arena(tape), uint32_t, (size_t)out->rows * out->cols);
         max_rows(edges, x->data, out->data, winners, x->cols);
     } else {
-        reduce_rows(&(struct reduce){.edges = edges,
-                                     .x = x->data,
-                                     .out = out->data,
-                                     .cols = x->cols,
-                                     .mean = mean,
-                                     .add = into != NULL});
+        struct sum_rows rows = sum_over(edges, x->cols, mean);
+        sum_rows_gather(&rows, x->data, out->data, into != NULL);
     }
     if (x->grad != NULL) {
         struct aggregate *step = ARENA_ARRAY(tape_arena(tape), struct aggregate, 1);

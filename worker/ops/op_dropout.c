@@ -39,10 +39,10 @@ ANTHILL_KERNEL static void apply(float *out, const float *x, uint32_t rows, uint
         uint32_t row_key = (uint32_t)rng_key(key, row);
         if (add) {
             for (uint32_t col = 0; col < cols; col++)
-                out[col] += mask_bits(row_key, col) >= threshold ? x[col] * scale : 0.0f;
+                out[col] += x[col] * (mask_bits(row_key, col) >= threshold ? scale : 0.0f);
         } else {
             for (uint32_t col = 0; col < cols; col++)
-                out[col] = mask_bits(row_key, col) >= threshold ? x[col] * scale : 0.0f;
+                out[col] = x[col] * (mask_bits(row_key, col) >= threshold ? scale : 0.0f);
         }
     }
 }

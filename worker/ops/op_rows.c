@@ -10,12 +10,14 @@ struct gather {
     const uint32_t *ids;
 };
 
-struct tensor *op_rows(struct tape *tape, struct tensor *x, uint32_t count)
+struct tensor *op_rows(struct tape *tape, struct tensor *x, uint32_t first, uint32_t count)
 {
-    CHECK(count <= x->rows);
+    CHECK(count <= x->rows && first <= x->rows - count);
     struct tensor *view = ARENA_ARRAY(tape_arena(tape), struct tensor, 1);
     *view = *x;
     view->rows = count;
+    view->data += (size_t)first * x->cols;
+    if (view->grad != NULL) view->grad += (size_t)first * x->cols;
     view->owned = false; /* x has readers of its own */
     return view;
 }

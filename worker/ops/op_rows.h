@@ -4,9 +4,9 @@
 
 #include "worker/tape.h"
 
-/* Rows [0, count) as a view: it shares data and grad with x, and costs nothing. Where a block's dst
- * nodes find their own rows. */
-struct tensor *op_rows(struct tape *tape, struct tensor *x, uint32_t count);
+/* Rows [first, first + count) as a view: it shares data and grad with x, and costs nothing. Where a
+ * block's dst nodes find their own rows. */
+struct tensor *op_rows(struct tape *tape, struct tensor *x, uint32_t first, uint32_t count);
 
 /* The rows `ids[count]`, copied. `ids` is borrowed until tape_backward is done. */
 struct tensor *op_gather_rows(struct tape *tape, struct tensor *x, const uint32_t *ids,
