@@ -21,7 +21,8 @@ enum status checkpoint_write(const struct shard *shard, const char *dir, uint64_
 /* Loads into an empty shard every row of DIR/step-N whose slot `map` gives to shard `self` (an
  * index into map->shards); map NULL: every row. Works for another number of servers than wrote it.
  * Sessions are restored only when the number of shards is the same.
- *   errors   STATUS_NOT_FOUND, STATUS_CORRUPT naming the file and what differs */
+ *   errors   STATUS_NOT_FOUND, STATUS_CORRUPT naming the file and what differs; the shard is empty
+ *            then */
 enum status checkpoint_read(struct shard *shard, const char *step_dir, const Anthill__SlotMap *map,
                             uint32_t self, struct error *error) MUST_CHECK;
 

@@ -22,15 +22,20 @@ static void drop_last_table(struct shard *shard)
     table_destroy(last->table);
 }
 
-void shard_destroy(struct shard *shard)
+void shard_clear(struct shard *shard)
 {
-    if (shard == NULL) return;
     while (shard->table_count > 0)
         drop_last_table(shard);
-    free(shard->tables);
     session_set_deinit(&shard->sessions);
     staleness_deinit(&shard->staleness);
     waiting_pulls_deinit(&shard->waiting);
+}
+
+void shard_destroy(struct shard *shard)
+{
+    if (shard == NULL) return;
+    shard_clear(shard);
+    free(shard->tables);
     free(shard);
 }
 

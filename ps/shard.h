@@ -26,6 +26,9 @@ struct shard_options {
 enum status shard_create(struct shard **shard, const struct shard_options *options) MUST_CHECK;
 void shard_destroy(struct shard *shard);
 
+/* Forgets tables, sessions, clocks and waiting pulls: as after shard_create. */
+void shard_clear(struct shard *shard);
+
 /* Handles Hello, Pull, Push and Advance; anything else, and any request that makes no sense, is
  * answered by an ErrorReply and changes nothing. `message` is unpacked and borrowed; its payload
  * may be unaligned. Pulls that are too far ahead are kept inside and answered later: every call may

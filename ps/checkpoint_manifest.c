@@ -1,0 +1,424 @@
+#include "ps/checkpoint_manifest.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/checksum.h"
+#include "common/file.h"
+#include "ps/manifest_schema.h"
+#include "ps/table_spec.h"
+
+#define FORMAT             1u
+#define MANIFEST_BYTES_MAX (256u << 20)
+#define SEAL               "# xxh3 "
+
+/* Keeps the first thing that libcyaml complains about. */
+static void keep_complaint(cyaml_log_t level, void *context, const char *format, va_list args)
+{
+    struct error *error = context;
+    if (level < CYAML_LOG_ERROR || error->text[0] != 0) return;
+    vsnprintf(error->text, sizeof error->text, format, args);
+    error->text[strcspn(error->text, "\n")] = 0;
+}
+
+static cyaml_config_t yaml_config(struct error *complaint)
+{
+    *complaint = (struct error){0};
+    return (cyaml_config_t){.log_fn = keep_complaint,
+                            .log_ctx = complaint,
+                            .log_level = CYAML_LOG_ERROR,
+                            .mem_fn = cyaml_mem,
+                            .flags = CYAML_CFG_NO_ALIAS};
+}
+
+static enum status yaml_load(const char *path, const char *text, size_t bytes,
+                             const cyaml_schema_value_t *schema, void *loaded, struct error *error)
+{
+    struct error complaint;
+    cyaml_config_t config = yaml_config(&complaint);
+    cyaml_err_t err = cyaml_load_data((const uint8_t *)text, bytes, &config, schema,
+                                      (cyaml_data_t **)loaded, NULL);
+    if (err == CYAML_OK) return STATUS_OK;
+    return error_set(error, STATUS_CORRUPT, "%s: %s: %s", path, cyaml_strerror(err),
+                     complaint.text);
+}
+
+static void yaml_free(const cyaml_schema_value_t *schema, void *data)
+{
+    struct error complaint;
+    cyaml_config_t config = yaml_config(&complaint);
+    (void)cyaml_free(&config, schema, data, 0);
+}
+
+/* Writes `data` as YAML; with `sealed` its checksum follows as a comment. */
+static enum status yaml_save(const char *path, const cyaml_schema_value_t *schema, const void *data,
+                             bool sealed, struct error *error)
+{
+    struct error complaint;
+    cyaml_config_t config = yaml_config(&complaint);
+    char *text = NULL;
+    size_t bytes = 0;
+    cyaml_err_t err = cyaml_save_data(&text, &bytes, &config, schema, data, 0);
+    if (err != CYAML_OK) {
+        return error_set(error, STATUS_INVALID, "%s: %s: %s", path, cyaml_strerror(err),
+                         complaint.text);
+    }
+    char *whole = malloc(bytes + 64);
+    enum status status = STATUS_NOMEM;
+    if (whole != NULL) {
+        memcpy(whole, text, bytes);
+        uint64_t checksum = checksum_bytes(text, bytes);
+        if (sealed) {
+            bytes += (size_t)snprintf(whole + bytes, 64, SEAL "%016" PRIx64 "\n", checksum);
+        }
+        status = file_write_atomic(path, whole, bytes, error);
+    }
+    free(whole);
+    config.mem_fn(config.mem_ctx, text, 0);
+    return status;
+}
+
+static void float_text(char text[MANIFEST_FLOAT_BYTES], float value)
+{
+    snprintf(text, MANIFEST_FLOAT_BYTES, "%.9g", (double)value);
+}
+
+/* NaN for what is no number: table_spec_check refuses it by the table's name. */
+static float float_of(const char *text)
+{
+    char *end = NULL;
+    float value = strtof(text, &end);
+    return end == text || *end != 0 ? NAN : value;
+}
+
+/* ---- entries ---- */
+
+static bool checksum_of(const char *text, uint64_t *checksum)
+{
+    char *end = NULL;
+    *checksum = strtoull(text, &end, 16);
+    return strlen(text) == MANIFEST_CHECKSUM_BYTES - 1 && *end == 0;
+}
+
+/* A name is one step of a path, so that a manifest cannot point outside its folder. */
+static bool is_plain(const char *name)
+{
+    return name[0] != '.' && strchr(name, '/') == NULL && strlen(name) < CHECKPOINT_NAME_BYTES;
+}
+
+static enum status entries_read(const char *path, const struct yaml_entry *yaml, uint32_t count,
+                                struct checkpoint_entry **entries, struct error *error)
+{
+    *entries = calloc(count + (size_t)1, sizeof **entries);
+    if (*entries == NULL) return error_set(error, STATUS_NOMEM, "%s", path);
+    for (uint32_t i = 0; i < count; i++) {
+        struct checkpoint_entry *entry = &(*entries)[i];
+        if (!is_plain(yaml[i].name) || !checksum_of(yaml[i].xxh3, &entry->checksum)) {
+            return error_set(error, STATUS_CORRUPT, "%s: bad entry \"%s\" with checksum \"%s\"",
+                             path, yaml[i].name, yaml[i].xxh3);
+        }
+        snprintf(entry->name, sizeof entry->name, "%s", yaml[i].name);
+        entry->bytes = yaml[i].bytes;
+    }
+    return STATUS_OK;
+}
+
+struct entry_texts {
+    struct yaml_entry *yaml;
+    char (*checksums)[MANIFEST_CHECKSUM_BYTES];
+};
+
+static void entry_texts_deinit(struct entry_texts *texts)
+{
+    free(texts->yaml);
+    free(texts->checksums);
+}
+
+static enum status entry_texts_init(struct entry_texts *texts,
+                                    const struct checkpoint_entry *entries, uint32_t count)
+{
+    texts->yaml = calloc(count + (size_t)1, sizeof *texts->yaml);
+    texts->checksums = calloc(count + (size_t)1, sizeof *texts->checksums);
+    if (texts->yaml == NULL || texts->checksums == NULL) return STATUS_NOMEM;
+    for (uint32_t i = 0; i < count; i++) {
+        snprintf(texts->checksums[i], sizeof texts->checksums[i], "%016" PRIx64,
+                 entries[i].checksum);
+        texts->yaml[i] = (struct yaml_entry){.name = (char *)entries[i].name,
+                                             .bytes = entries[i].bytes,
+                                             .xxh3 = texts->checksums[i]};
+    }
+    return STATUS_OK;
+}
+
+/* ---- tables ---- */
+
+/* The texts of a table's floats while it is written. */
+struct table_texts {
+    char init_scale[MANIFEST_FLOAT_BYTES];
+    char optimizer[5][MANIFEST_FLOAT_BYTES];
+    char (*tensors)[2][MANIFEST_FLOAT_BYTES];
+    struct yaml_tensor *yaml_tensors;
+};
+
+static enum status tensors_to_yaml(const Anthill__TableSpec *spec, struct table_texts *texts)
+{
+    texts->tensors = calloc(spec->n_tensors + 1, sizeof *texts->tensors);
+    texts->yaml_tensors = calloc(spec->n_tensors + 1, sizeof *texts->yaml_tensors);
+    if (texts->tensors == NULL || texts->yaml_tensors == NULL) return STATUS_NOMEM;
+    for (size_t t = 0; t < spec->n_tensors; t++) {
+        const Anthill__TensorSpec *tensor = spec->tensors[t];
+        float_text(texts->tensors[t][0], tensor->init_scale);
+        float_text(texts->tensors[t][1], tensor->weight_decay);
+        texts->yaml_tensors[t] = (struct yaml_tensor){.name = tensor->name,
+                                                      .rows = tensor->rows,
+                                                      .cols = tensor->cols,
+                                                      .init = tensor->init,
+                                                      .init_scale = texts->tensors[t][0],
+                                                      .weight_decay = texts->tensors[t][1]};
+    }
+    return STATUS_OK;
+}
+
+static enum status table_to_yaml(const struct part_table *table, struct yaml_table *yaml,
+                                 struct table_texts *texts)
+{
+    const Anthill__TableSpec *spec = table->spec;
+    const Anthill__OptimizerSpec *optimizer = spec->optimizer;
+    const float floats[] = {optimizer->rate, optimizer->beta1, optimizer->beta2, optimizer->epsilon,
+                            optimizer->weight_decay};
+    for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
+        float_text(texts->optimizer[i], floats[i]);
+    float_text(texts->init_scale, spec->init_scale);
+    if (tensors_to_yaml(spec, texts) != STATUS_OK) return STATUS_NOMEM;
+    *yaml = (struct yaml_table){.name = spec->name,
+                                .kind = spec->kind,
+                                .rows = table->rows,
+                                .dim = spec->dim,
+                                .seed = spec->seed,
+                                .init = spec->init,
+                                .init_scale = texts->init_scale,
+                                .consistency = spec->consistency,
+                                .staleness = spec->staleness,
+                                .rows_max = spec->rows_max,
+                                .optimizer = {.kind = optimizer->kind,
+                                              .rate = texts->optimizer[0],
+                                              .beta1 = texts->optimizer[1],
+                                              .beta2 = texts->optimizer[2],
+                                              .epsilon = texts->optimizer[3],
+                                              .weight_decay = texts->optimizer[4]},
+                                .tensors = texts->yaml_tensors,
+                                .tensors_count = (uint32_t)spec->n_tensors};
+    return STATUS_OK;
+}
+
+static void tensors_from_yaml(const struct yaml_table *yaml, Anthill__TensorSpec *tensors,
+                              Anthill__TensorSpec **pointers)
+{
+    for (uint32_t t = 0; t < yaml->tensors_count; t++) {
+        const struct yaml_tensor *from = &yaml->tensors[t];
+        Anthill__TensorSpec *tensor = pointers[t] = &tensors[t];
+        anthill__tensor_spec__init(tensor);
+        tensor->name = from->name;
+        tensor->rows = from->rows;
+        tensor->cols = from->cols;
+        tensor->init = (Anthill__InitKind)from->init;
+        tensor->init_scale = float_of(from->init_scale);
+        tensor->weight_decay = float_of(from->weight_decay);
+    }
+}
+
+static enum status table_from_yaml(const struct yaml_table *yaml, struct part_table *table,
+                                   struct error *error)
+{
+    Anthill__OptimizerSpec optimizer = ANTHILL__OPTIMIZER_SPEC__INIT;
+    optimizer.kind = (Anthill__OptimizerKind)yaml->optimizer.kind;
+    optimizer.rate = float_of(yaml->optimizer.rate);
+    optimizer.beta1 = float_of(yaml->optimizer.beta1);
+    optimizer.beta2 = float_of(yaml->optimizer.beta2);
+    optimizer.epsilon = float_of(yaml->optimizer.epsilon);
+    optimizer.weight_decay = float_of(yaml->optimizer.weight_decay);
+    Anthill__TableSpec spec = ANTHILL__TABLE_SPEC__INIT;
+    spec.name = yaml->name;
+    spec.kind = (Anthill__TableKind)yaml->kind;
+    spec.dim = yaml->dim;
+    spec.seed = yaml->seed;
+    spec.init = (Anthill__InitKind)yaml->init;
+    spec.init_scale = float_of(yaml->init_scale);
+    spec.optimizer = &optimizer;
+    spec.consistency = (Anthill__ConsistencyMode)yaml->consistency;
+    spec.staleness = yaml->staleness;
+    spec.rows_max = yaml->rows_max;
+    spec.n_tensors = yaml->tensors_count;
+    Anthill__TensorSpec *tensors = calloc(spec.n_tensors + 1, sizeof *tensors);
+    spec.tensors = calloc(spec.n_tensors + 1, sizeof(Anthill__TensorSpec *));
+    enum status status = STATUS_NOMEM;
+    if (tensors != NULL && spec.tensors != NULL) {
+        tensors_from_yaml(yaml, tensors, spec.tensors);
+        status = table_spec_check(&spec, error);
+        if (status != STATUS_OK) status = error_wrap(error, STATUS_CORRUPT, "table spec");
+    }
+    if (status == STATUS_OK) {
+        table->rows = yaml->rows;
+        table->spec = table_spec_copy(&spec);
+        if (table->spec == NULL) status = STATUS_NOMEM;
+    }
+    free(tensors);
+    free(spec.tensors);
+    return status == STATUS_NOMEM ? error_set(error, status, "no memory for a table's spec")
+                                  : status;
+}
+
+/* ---- a part ---- */
+
+enum status part_manifest_write(const char *path, const struct part_manifest *manifest,
+                                struct error *error)
+{
+    size_t count = manifest->table_count;
+    struct entry_texts files = {0};
+    struct yaml_table *tables = calloc(count + 1, sizeof *tables);
+    struct table_texts *texts = calloc(count + 1, sizeof *texts);
+    enum status status = entry_texts_init(&files, manifest->files, manifest->file_count);
+    if (tables == NULL || texts == NULL) status = STATUS_NOMEM;
+    for (size_t i = 0; status == STATUS_OK && i < count; i++)
+        status = table_to_yaml(&manifest->tables[i], &tables[i], &texts[i]);
+    if (status == STATUS_OK) {
+        struct yaml_part yaml = {.format = FORMAT,
+                                 .step = manifest->step,
+                                 .server = manifest->server,
+                                 .shard = manifest->shard,
+                                 .tables = tables,
+                                 .tables_count = manifest->table_count,
+                                 .files = files.yaml,
+                                 .files_count = manifest->file_count};
+        status = yaml_save(path, &manifest_part_schema, &yaml, false, error);
+    } else {
+        status = error_set(error, status, "no memory for %s", path);
+    }
+    for (size_t i = 0; texts != NULL && i < count; i++) {
+        free(texts[i].tensors);
+        free(texts[i].yaml_tensors);
+    }
+    free(texts);
+    free(tables);
+    entry_texts_deinit(&files);
+    return status;
+}
+
+static enum status part_from_yaml(const char *path, const struct yaml_part *yaml,
+                                  struct part_manifest *manifest, struct error *error)
+{
+    if (yaml->format != FORMAT) {
+        return error_set(error, STATUS_CORRUPT, "%s: format %u; %u expected", path, yaml->format,
+                         FORMAT);
+    }
+    manifest->step = yaml->step;
+    manifest->server = yaml->server;
+    manifest->shard = yaml->shard;
+    manifest->tables = calloc(yaml->tables_count + (size_t)1, sizeof *manifest->tables);
+    if (manifest->tables == NULL) return error_set(error, STATUS_NOMEM, "%s", path);
+    for (uint32_t i = 0; i < yaml->tables_count; i++) {
+        enum status status = table_from_yaml(&yaml->tables[i], &manifest->tables[i], error);
+        if (status != STATUS_OK) return error_wrap(error, status, "%s", path);
+        manifest->table_count++;
+    }
+    manifest->file_count = yaml->files_count;
+    return entries_read(path, yaml->files, yaml->files_count, &manifest->files, error);
+}
+
+enum status part_manifest_read(const char *path, struct part_manifest *manifest,
+                               struct error *error)
+{
+    *manifest = (struct part_manifest){0};
+    char *text = NULL;
+    size_t bytes = 0;
+    struct yaml_part *yaml = NULL;
+    enum status status = file_read_all(path, MANIFEST_BYTES_MAX, &text, &bytes, error);
+    if (status != STATUS_OK) return status;
+    status = yaml_load(path, text, bytes, &manifest_part_schema, &yaml, error);
+    if (status == STATUS_OK) status = part_from_yaml(path, yaml, manifest, error);
+    if (status != STATUS_OK) part_manifest_deinit(manifest);
+    yaml_free(&manifest_part_schema, yaml);
+    free(text);
+    return status;
+}
+
+void part_manifest_deinit(struct part_manifest *manifest)
+{
+    for (uint32_t i = 0; i < manifest->table_count; i++)
+        anthill__table_spec__free_unpacked(manifest->tables[i].spec, NULL);
+    free(manifest->tables);
+    free(manifest->files);
+    *manifest = (struct part_manifest){0};
+}
+
+/* ---- a whole checkpoint ---- */
+
+enum status step_manifest_write(const char *path, const struct step_manifest *manifest,
+                                struct error *error)
+{
+    struct entry_texts parts = {0};
+    enum status status = entry_texts_init(&parts, manifest->parts, manifest->part_count);
+    if (status == STATUS_OK) {
+        struct yaml_step yaml = {.format = FORMAT,
+                                 .step = manifest->step,
+                                 .parts = parts.yaml,
+                                 .parts_count = manifest->part_count};
+        status = yaml_save(path, &manifest_step_schema, &yaml, true, error);
+    } else {
+        status = error_set(error, status, "no memory for %s", path);
+    }
+    entry_texts_deinit(&parts);
+    return status;
+}
+
+/* Checks the seal at the end of text[bytes]. */
+static enum status check_seal(const char *path, const char *text, size_t bytes, struct error *error)
+{
+    const size_t seal_bytes = sizeof SEAL - 1 + MANIFEST_CHECKSUM_BYTES;
+    char expected[64];
+    if (bytes >= seal_bytes) {
+        uint64_t checksum = checksum_bytes(text, bytes - seal_bytes);
+        snprintf(expected, sizeof expected, SEAL "%016" PRIx64 "\n", checksum);
+        if (memcmp(text + bytes - seal_bytes, expected, seal_bytes) == 0) return STATUS_OK;
+    }
+    return error_set(error, STATUS_CORRUPT,
+                     "%s: its last line is not the checksum of what is before it", path);
+}
+
+enum status step_manifest_read(const char *path, struct step_manifest *manifest,
+                               struct error *error)
+{
+    *manifest = (struct step_manifest){0};
+    char *text = NULL;
+    size_t bytes = 0;
+    struct yaml_step *yaml = NULL;
+    enum status status = file_read_all(path, MANIFEST_BYTES_MAX, &text, &bytes, error);
+    if (status != STATUS_OK) return status;
+    status = check_seal(path, text, bytes, error);
+    if (status == STATUS_OK) {
+        status = yaml_load(path, text, bytes, &manifest_step_schema, &yaml, error);
+    }
+    if (status == STATUS_OK && yaml->format != FORMAT) {
+        status = error_set(error, STATUS_CORRUPT, "%s: format %u; %u expected", path, yaml->format,
+                           FORMAT);
+    }
+    if (status == STATUS_OK) {
+        manifest->step = yaml->step;
+        manifest->part_count = yaml->parts_count;
+        status = entries_read(path, yaml->parts, yaml->parts_count, &manifest->parts, error);
+    }
+    if (status != STATUS_OK) step_manifest_deinit(manifest);
+    yaml_free(&manifest_step_schema, yaml);
+    free(text);
+    return status;
+}
+
+void step_manifest_deinit(struct step_manifest *manifest)
+{
+    free(manifest->parts);
+    *manifest = (struct step_manifest){0};
+}

@@ -1,0 +1,126 @@
+/* The folder of a run's checkpoints: publishing, finding and removing them. */
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/checksum.h"
+#include "common/file.h"
+#include "ps/checkpoint.h"
+#include "ps/checkpoint_manifest.h"
+
+/* Checks that the part is where this process can see it. */
+static enum status check_part(const char *partial, const struct checkpoint_part *part,
+                              struct checkpoint_entry *entry, struct error *error)
+{
+    char path[FILE_PATH_BYTES];
+    snprintf(entry->name, sizeof entry->name, "server-%u-shard-%u", part->server, part->shard);
+    entry->bytes = part->bytes;
+    enum status status = file_path(path, error, "%s/%s/manifest.yaml", partial, entry->name);
+    if (status == STATUS_OK) status = checksum_file(path, &entry->checksum, error);
+    if (status != STATUS_OK || entry->checksum == part->checksum) return status;
+    return error_set(error, STATUS_CORRUPT,
+                     "%s has XXH3 %016" PRIx64 "; its shard wrote %016" PRIx64, path,
+                     entry->checksum, part->checksum);
+}
+
+enum status checkpoint_publish(const char *dir, uint64_t step, const struct checkpoint_part *parts,
+                               uint32_t part_count, struct error *error)
+{
+    char partial[FILE_PATH_BYTES], path[FILE_PATH_BYTES], final[FILE_PATH_BYTES];
+    enum status status = file_path(partial, error, "%s/step-%" PRIu64 ".partial", dir, step);
+    if (status == STATUS_OK) status = file_path(path, error, "%s/manifest.yaml", partial);
+    if (status == STATUS_OK) status = file_path(final, error, "%s/step-%" PRIu64, dir, step);
+    if (status != STATUS_OK) return status;
+    struct step_manifest manifest = {.step = step, .part_count = part_count};
+    manifest.parts = calloc(part_count + (size_t)1, sizeof *manifest.parts);
+    if (manifest.parts == NULL) return error_set(error, STATUS_NOMEM, "no memory for %s", path);
+    for (uint32_t i = 0; status == STATUS_OK && i < part_count; i++)
+        status = check_part(partial, &parts[i], &manifest.parts[i], error);
+    if (status == STATUS_OK) status = step_manifest_write(path, &manifest, error);
+    step_manifest_deinit(&manifest);
+    if (status == STATUS_OK) status = file_dir_publish(partial, final, error);
+    return status;
+}
+
+/* "step-N" and "step-N.partial", and nothing else. */
+static bool parse_name(const char *name, uint64_t *step, bool *partial)
+{
+    char again[64], *end = NULL;
+    if (strncmp(name, "step-", 5) != 0) return false;
+    *step = strtoull(name + 5, &end, 10);
+    *partial = strcmp(end, ".partial") == 0;
+    snprintf(again, sizeof again, "step-%" PRIu64 "%s", *step, *partial ? ".partial" : "");
+    return strcmp(name, again) == 0;
+}
+
+struct step {
+    uint64_t number;
+    bool partial, complete; /* complete: not partial, with a manifest */
+};
+
+/* All steps of `dir`, ascending; returns owned, NULL: none. */
+static struct step *list_steps(const char *dir, uint32_t *count)
+{
+    struct step *steps = NULL;
+    *count = 0;
+    DIR *folder = opendir(dir);
+    const struct dirent *entry = NULL;
+    while (folder != NULL && (entry = readdir(folder)) != NULL) {
+        struct step step = {0};
+        char path[FILE_PATH_BYTES];
+        if (!parse_name(entry->d_name, &step.number, &step.partial)) continue;
+        if (file_path(path, NULL, "%s/%s/manifest.yaml", dir, entry->d_name) != STATUS_OK) continue;
+        step.complete = !step.partial && file_exists(path);
+        struct step *more = realloc(steps, (*count + (size_t)1) * sizeof *more);
+        if (more == NULL) break;
+        steps = more;
+        uint32_t place = (*count)++;
+        for (; place > 0 && steps[place - 1].number > step.number; place--)
+            steps[place] = steps[place - 1];
+        steps[place] = step;
+    }
+    if (folder != NULL) closedir(folder);
+    return steps;
+}
+
+uint64_t checkpoint_latest(const char *dir)
+{
+    uint32_t count = 0;
+    uint64_t latest = 0;
+    struct step *steps = list_steps(dir, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        if (steps[i].complete) latest = steps[i].number;
+    }
+    free(steps);
+    return latest;
+}
+
+/* The manifest goes first: what is left of a removal that is cut short is no checkpoint. */
+static void remove_step(const char *dir, const struct step *step)
+{
+    char folder[FILE_PATH_BYTES], path[FILE_PATH_BYTES];
+    if (file_path(folder, NULL, "%s/step-%" PRIu64 "%s", dir, step->number,
+                  step->partial ? ".partial" : "") != STATUS_OK) {
+        return;
+    }
+    if (file_path(path, NULL, "%s/manifest.yaml", folder) == STATUS_OK) (void)unlink(path);
+    struct error error; /* what cannot be removed now is tried again after the next checkpoint */
+    if (file_dir_remove(folder, &error) != STATUS_OK) return;
+}
+
+void checkpoint_prune(const char *dir, uint32_t keep, uint64_t best, uint64_t newest)
+{
+    uint32_t count = 0, kept = 0;
+    struct step *steps = list_steps(dir, &count);
+    for (uint32_t i = count; i-- > 0;) {
+        const struct step *step = &steps[i];
+        bool wanted = step->partial ? step->number >= newest
+                                    : step->complete && (kept < keep || step->number == best);
+        if (step->complete && wanted && kept < keep) kept++;
+        if (!wanted) remove_step(dir, step);
+    }
+    free(steps);
+}
