@@ -196,25 +196,27 @@ static bool overlap(const char *a, const char *b)
 }
 
 /* "where: key: what" with the place that gave the key its value. */
-static enum status refuse_fault(struct loader *loader, const struct config_fault *fault)
+static void refuse_fault(struct loader *loader, const struct config_fault *fault)
 {
     for (size_t i = loader->setting_count; i-- > 0;) {
         if (!overlap(loader->settings[i].key, fault->key)) continue;
-        return error_set(loader->error, STATUS_CONFIG, "%.300s: %s: %s", loader->settings[i].shown,
-                         fault->key, fault->text);
+        error_set(loader->error, STATUS_CONFIG, "%.300s: %s: %s", loader->settings[i].shown,
+                  fault->key, fault->text);
+        return;
     }
     int node = loader->has_file ? config_tree_find(&loader->file, fault->key) : 0;
     if (node != 0) {
         size_t line = yaml_document_get_node(&loader->file, node)->start_mark.line + 1;
-        return error_set(loader->error, STATUS_CONFIG, "%s:%zu: %s: %s", loader->path, line,
-                         fault->key, fault->text);
+        error_set(loader->error, STATUS_CONFIG, "%s:%zu: %s: %s", loader->path, line, fault->key,
+                  fault->text);
+        return;
     }
-    return error_set(loader->error, STATUS_CONFIG, "%s: %s: %s",
-                     loader->has_file ? loader->path : "conf/defaults.yaml", fault->key,
-                     fault->text);
+    error_set(loader->error, STATUS_CONFIG, "%s: %s: %s",
+              loader->has_file ? loader->path : "conf/defaults.yaml", fault->key, fault->text);
 }
 
-static void collect_log(cyaml_log_t level, void *context, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static void collect_log(cyaml_log_t level, void *context,
+                                                              const char *format, va_list args)
 {
     char line[256];
     (void)level;
@@ -255,7 +257,8 @@ static enum status finish(struct loader *loader, struct config **config)
     struct config_fault fault;
     if (!config_limits_hold(loaded, &fault)) {
         config_destroy(loaded);
-        return refuse_fault(loader, &fault);
+        refuse_fault(loader, &fault);
+        return STATUS_CONFIG;
     }
     *config = loaded;
     return STATUS_OK;

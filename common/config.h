@@ -97,9 +97,11 @@ struct config {
 };
 
 /* Loads `path` (NULL: defaults only) and applies the environment and `overrides` ("a.b=value",
- * later ones win). ANTHILL_TRAIN_EPOCHS=3 sets train.epochs. Values of ranges are checked.
- *   errors   STATUS_NOT_FOUND; STATUS_CONFIG with "file:line: key: what was expected" for unknown
- *            keys, wrong types and values out of range; overrides are named instead of the line
+ * later ones win; "model.layers.0.units=32" and "sampler.fanouts=[10,10]" work too).
+ * ANTHILL_TRAIN_EPOCHS=3 sets train.epochs. Ranges are checked, those of the baseline run too.
+ *   errors   STATUS_NOT_FOUND, STATUS_IO; STATUS_CONFIG with "file:line: key: what was expected"
+ *            for unknown keys, wrong types and values out of range; a variable or an override
+ *            stands in place of file and line: "--set train.batch=0: train.batch: 0 is less than 1"
  *   owner    returns owned; config_destroy */
 enum status config_load(struct config **config, const char *path, char *const *overrides,
                         size_t override_count, struct error *error) MUST_CHECK;

@@ -30,7 +30,7 @@ struct npy {
     unsigned dims;                /* 0 to NPY_DIMS_MAX */
     uint64_t shape[NPY_DIMS_MAX]; /* entries from `dims` on are 1 */
     uint64_t count;               /* product of shape */
-    const void *data;             /* count items, aligned to 64 within the file */
+    const void *data;             /* count items, aligned to 64 */
     void *memory;                 /* private: what npy_close gives back */
     size_t memory_bytes;          /* private */
     bool mapped;                  /* private */
@@ -39,7 +39,7 @@ struct npy {
 size_t npy_item_bytes(enum npy_type type);
 const char *npy_type_name(enum npy_type type); /* "u32", "f32", ... */
 
-/* Maps an array for reading.
+/* Maps an array for reading; one whose data is not aligned to 64 in the file is copied.
  *   errors   STATUS_NOT_FOUND, STATUS_IO; STATUS_CORRUPT for a bad magic or header, Fortran order,
  *            big endian, an unknown type, or a file shorter or longer than its header says; the
  *            text names the path and what was expected
@@ -59,7 +59,8 @@ enum status npy_open_npz(struct npy *array, const char *path, const char *name,
 /* Closing twice, or an array that is all zeros, does nothing. */
 void npy_close(struct npy *array);
 
-/* Item `index` of an integer, bool or float array as a number; index < count. */
+/* Item `index` of an integer, bool or float array as a number; index < count. A float that no
+ * int64_t can hold gives the nearest one, NaN 0; a u64 keeps its bits. */
 int64_t npy_i64(const struct npy *array, uint64_t index);
 double npy_f64(const struct npy *array, uint64_t index);
 
