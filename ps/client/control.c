@@ -23,6 +23,7 @@ enum status control_open(struct control **control, const char *coordinator, uint
     if (opened == NULL) return error_set(error, STATUS_NOMEM, "no memory for a connection");
     opened->session = session;
     opened->timeout_ns = timeout_ns;
+    opened->request = clock_wall_ns(); /* no two connections of a session repeat a number */
     enum status status = transport_connect(&opened->transport, coordinator, error);
     if (status != STATUS_OK) {
         free(opened);

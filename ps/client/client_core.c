@@ -1,0 +1,448 @@
+#include "ps/client/client_core.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "ps/client/client_state.h"
+#include "ps/table_spec.h"
+
+#define EXPIRY_INTERVAL_NS (100 * NS_PER_MS)
+
+/* ---- requests ------------------------------------------------------------------------------- */
+
+static void request_free(struct client_core *core, struct request *request)
+{
+    if (request->next != NULL) request->next->previous = request->previous;
+    *(request->previous != NULL ? &request->previous->next : &core->requests) = request->next;
+    free(request->positions);
+    free(request);
+}
+
+static struct request *request_find(struct client_core *core, uint64_t ticket)
+{
+    struct request *request = core->requests;
+    while (request != NULL && request->ticket != ticket) {
+        request = request->next;
+    }
+    return request;
+}
+
+/* Its other parts end with it when it pulls: the caller's rows are no longer ours. Gradients are
+ * still delivered. */
+static void request_fail(struct client_core *core, struct request *request, enum status status,
+                         const struct error *error)
+{
+    request->status = status;
+    request->error = *error;
+    request->parts_left = 0;
+    uint32_t slot = 0;
+    for (struct part *part; (part = part_pool_next(&core->shared.pool, &slot)) != NULL;) {
+        if (part->request != request) continue;
+        part->request = NULL;
+        if (part->kind != PART_PULL) continue;
+        client_link_remove(&core->links[part->link], part);
+        part_pool_give(&core->shared.pool, part);
+    }
+}
+
+/* Takes a part that is in no list any more. `message` is the answer, NULL when it failed. */
+static void part_end(struct client_core *core, struct part *part, const struct message *message,
+                     enum status status, struct error *error)
+{
+    struct request *request = part->request;
+    part->request = NULL;
+    if (status == STATUS_OK && part->kind == PART_PULL && request != NULL) {
+        status = request_put_rows(request, part, message, error);
+    }
+    if (part->kind == PART_ADVANCE && status == STATUS_OK) {
+        client_session_advanced(core, part, message->envelope->advance_reply->clock);
+    } else if (part->kind == PART_ADVANCE && !part->leave) {
+        client_session_fail(core, status, error);
+    }
+    part_pool_give(&core->shared.pool, part);
+    if (request == NULL) return;
+    if (status != STATUS_OK) {
+        request_fail(core, request, status, error);
+    } else if (--request->parts_left == 0) {
+        request_free(core, request);
+    }
+}
+
+static void tables_remove_last(struct client_core *core)
+{
+    uint32_t last = --core->shared.table_count;
+    anthill__table_spec__free_unpacked(core->shared.tables[last], NULL);
+    table_layout_deinit(core->layouts[last]);
+    free(core->layouts[last]);
+    for (uint32_t i = 0; i < core->cut.link_count; i++) {
+        struct client_link *link = &core->links[i];
+        if (link->tables_open > last) link->tables_open = last;
+        if (link->hello_id == 0 || link->hello_tables <= last) continue;
+        link->hello_id = 0; /* an answer to it would speak of the table that is gone */
+        link->hello_due_ns = 0;
+    }
+}
+
+/* The shard is lost, or does not want this session: everything that waits for it ends. */
+static void link_fail(struct client_core *core, struct client_link *link)
+{
+    struct error error = link->error;
+    enum status status = link->status;
+    bool opening = core->opening_ticket != 0 && core->opening_status == STATUS_BUSY;
+    if (opening && status != STATUS_UNAVAILABLE) {
+        core->opening_status = status;
+        core->opening_error = error;
+        tables_remove_last(core);
+    } else {
+        client_session_fail(core, status, &error);
+    }
+    for (struct part *part; (part = client_link_take_any(link)) != NULL;) {
+        part_end(core, part, NULL, status, &error);
+    }
+    link->status = STATUS_OK;
+    link->state = LINK_CLOSED;
+    link->hello_id = 0;
+    link->hello_due_ns = 0;
+    link->refused_ns = 0;
+    link->waiting_ns = 0;
+}
+
+static void opening_tick(struct client_core *core)
+{
+    if (core->opening_ticket == 0 || core->opening_status != STATUS_BUSY) return;
+    for (uint32_t i = 0; i < core->cut.link_count; i++) {
+        if (core->links[i].tables_open < core->shared.table_count) return;
+    }
+    core->opening_status = STATUS_OK;
+}
+
+/* ---- public --------------------------------------------------------------------------------- */
+
+struct client_core *client_core_create(const struct client_core_options *options)
+{
+    struct client_core *core = client_session_alloc(1, sizeof *core);
+    core->options = *options;
+    core->options.coordinator = strdup(options->coordinator);
+    core->options.name = strdup(options->name);
+    CHECK(core->options.coordinator != NULL && core->options.name != NULL);
+    core->shared.timeout_ns = options->timeout_ns;
+    core->ticket_next = 1;
+    client_session_call(core, CALL_JOIN);
+    return core;
+}
+
+void client_core_destroy(struct client_core *core)
+{
+    if (core == NULL) return;
+    while (core->requests != NULL) {
+        request_free(core, core->requests);
+    }
+    for (uint32_t i = 0; i < core->cut.link_count; i++) {
+        client_link_deinit(&core->links[i]);
+    }
+    part_pool_deinit(&core->shared.pool);
+    while (core->shared.table_count > 0) {
+        tables_remove_last(core);
+    }
+    free(core->shared.tables);
+    free(core->layouts);
+    outbox_deinit(&core->outbox);
+    free(core->links);
+    free(core->link_entry);
+    free(core->owners);
+    free(core->cut.starts);
+    free(core->cut.shard_of);
+    free((char *)core->options.coordinator);
+    free((char *)core->options.name);
+    free(core);
+}
+
+enum status client_core_joined(struct client_core *core, struct error *error)
+{
+    if (core->status != STATUS_OK) {
+        if (error != NULL) *error = core->error;
+        return core->status;
+    }
+    return core->joined ? STATUS_OK : STATUS_BUSY;
+}
+
+void client_core_tick(struct client_core *core, uint64_t now_ns)
+{
+    bool look_for_expired = now_ns >= core->expiry_due_ns;
+    if (look_for_expired) core->expiry_due_ns = now_ns + EXPIRY_INTERVAL_NS;
+    for (uint32_t i = 0; i < core->cut.link_count; i++) {
+        struct client_link *link = &core->links[i];
+        bool wanted = core->shared.table_count > 0 || !client_link_idle(link);
+        if (wanted) client_link_tick(link, &core->shared, now_ns);
+        if (link->status != STATUS_OK) link_fail(core, link);
+        if (!look_for_expired) continue;
+        struct error error;
+        for (struct part *part;
+             (part = client_link_take_expired(link, &core->shared, now_ns, &error)) != NULL;) {
+            part_end(core, part, NULL, error.status, &error);
+        }
+    }
+    opening_tick(core);
+    client_session_tick(core, now_ns);
+}
+
+void client_core_receive(struct client_core *core, uint64_t now_ns, uint32_t source,
+                         const struct message *message)
+{
+    if (source == CLIENT_COORDINATOR) {
+        client_session_answer(core, now_ns, message->envelope);
+        return;
+    }
+    CHECK(source < core->cut.link_count);
+    enum status status = STATUS_OK;
+    struct error error = {0};
+    struct part *part =
+        client_link_receive(&core->links[source], &core->shared, now_ns, message, &status, &error);
+    if (part != NULL) part_end(core, part, message, status, &error);
+}
+
+struct message *client_core_output(struct client_core *core, uint32_t target)
+{
+    if (target != CLIENT_COORDINATOR) return client_link_output(&core->links[target]);
+    if (core->outbox_sent < core->outbox.count) return &core->outbox.messages[core->outbox_sent];
+    outbox_clear(&core->outbox);
+    core->outbox_sent = 0;
+    return NULL;
+}
+
+void client_core_sent(struct client_core *core, uint32_t target)
+{
+    if (target == CLIENT_COORDINATOR) {
+        core->outbox_sent++;
+    } else {
+        client_link_sent(&core->links[target]);
+    }
+}
+
+uint32_t client_core_shard_count(const struct client_core *core)
+{
+    return core->cut.link_count;
+}
+
+const char *client_core_endpoint(const struct client_core *core, uint32_t shard)
+{
+    return core->links[shard].endpoint;
+}
+
+uint64_t client_core_session(const struct client_core *core)
+{
+    return core->shared.session;
+}
+
+uint64_t client_core_clock(const struct client_core *core)
+{
+    return core->clock;
+}
+
+const Anthill__TableSpec *client_core_table_spec(const struct client_core *core, uint32_t table)
+{
+    return core->shared.tables[table];
+}
+
+uint32_t client_core_table_find(const struct client_core *core, const char *name)
+{
+    for (uint32_t i = 0; i < core->shared.table_count; i++) {
+        if (strcmp(core->shared.tables[i]->name, name) == 0) return i;
+    }
+    return UINT32_MAX;
+}
+
+enum status client_core_table(struct client_core *core, const Anthill__TableSpec *spec,
+                              uint32_t *table, uint64_t *ticket, struct error *error)
+{
+    *ticket = 0;
+    if (core->opening_ticket != 0) {
+        return error_set(error, STATUS_BUSY, "table %s: another table is being opened", spec->name);
+    }
+    enum status status = table_spec_check(spec, error);
+    if (status != STATUS_OK) return status;
+    *table = client_core_table_find(core, spec->name);
+    if (*table != UINT32_MAX) {
+        return table_spec_compare(core->shared.tables[*table], spec, error);
+    }
+    uint32_t count = core->shared.table_count;
+    Anthill__TableSpec **tables = realloc(core->shared.tables, (count + 1) * sizeof *tables);
+    CHECK(tables != NULL);
+    core->shared.tables = tables;
+    struct table_layout **layouts = realloc(core->layouts, (count + 1) * sizeof *layouts);
+    CHECK(layouts != NULL);
+    core->layouts = layouts;
+    tables[count] = table_spec_copy(spec);
+    if (tables[count] == NULL) {
+        return error_set(error, STATUS_NOMEM, "no memory for table %s", spec->name);
+    }
+    layouts[count] = client_session_alloc(1, sizeof **layouts);
+    table_layout_init(layouts[count], spec);
+    core->shared.table_count++;
+    *table = count;
+    *ticket = core->opening_ticket = core->ticket_next++;
+    core->opening_status = STATUS_BUSY;
+    return STATUS_OK;
+}
+
+static enum status request_start(struct client_core *core, struct part *model, const uint64_t *keys,
+                                 uint32_t key_count, float *rows, const float *grads,
+                                 uint64_t *ticket, struct error *error)
+{
+    *ticket = core->ticket_next++;
+    if (core->options.trains && !model->read_only) {
+        client_session_enter(core);
+        model->clock = core->clock;
+        model->awaits_entry = core->trainer == TRAINER_ENTERING;
+    }
+    struct request *request = calloc(1, sizeof *request);
+    if (request == NULL) return error_set(error, STATUS_NOMEM, "no memory for a request");
+    request->ticket = *ticket;
+    request->kind = model->kind;
+    request->layout = core->layouts[model->table];
+    request->rows = rows;
+    request->next = core->requests;
+    if (core->requests != NULL) core->requests->previous = request;
+    core->requests = request;
+    enum status status =
+        request_cut(request, &core->cut, &core->shared.pool, model, keys, key_count, grads, error);
+    if (status != STATUS_OK || request->parts_left == 0) request_free(core, request);
+    return status;
+}
+
+static enum status check_table(const struct client_core *core, uint32_t table, bool dense,
+                               struct error *error)
+{
+    if (table < core->shared.table_count && dense == (core->layouts[table]->dim == 0)) {
+        return STATUS_OK;
+    }
+    return error_set(error, STATUS_INVALID, "there is no %s table of number %u",
+                     dense ? "dense" : "sparse", table);
+}
+
+enum status client_core_pull(struct client_core *core, uint32_t table, const uint64_t *keys,
+                             uint32_t key_count, float *rows, bool read_only, uint64_t *ticket,
+                             struct error *error)
+{
+    enum status status = check_table(core, table, false, error);
+    if (status != STATUS_OK) return status;
+    struct part model = {.kind = PART_PULL, .table = table, .read_only = read_only};
+    return request_start(core, &model, keys, key_count, rows, NULL, ticket, error);
+}
+
+enum status client_core_push(struct client_core *core, uint32_t table, const uint64_t *keys,
+                             uint32_t key_count, const float *grads, float rate_scale,
+                             uint64_t *ticket, struct error *error)
+{
+    enum status status = check_table(core, table, false, error);
+    if (status != STATUS_OK) return status;
+    struct part model = {.kind = PART_PUSH, .table = table, .rate_scale = rate_scale};
+    return request_start(core, &model, keys, key_count, NULL, grads, ticket, error);
+}
+
+enum status client_core_pull_dense(struct client_core *core, uint32_t table, float *values,
+                                   uint64_t *ticket, struct error *error)
+{
+    enum status status = check_table(core, table, true, error);
+    if (status != STATUS_OK) return status;
+    struct part model = {.kind = PART_PULL, .table = table};
+    const struct table_layout *layout = core->layouts[table];
+    return request_start(core, &model, layout->keys, layout->chunk_count, values, NULL, ticket,
+                         error);
+}
+
+enum status client_core_push_dense(struct client_core *core, uint32_t table, const float *grads,
+                                   float rate_scale, uint64_t *ticket, struct error *error)
+{
+    enum status status = check_table(core, table, true, error);
+    if (status != STATUS_OK) return status;
+    struct part model = {.kind = PART_PUSH, .table = table, .rate_scale = rate_scale};
+    const struct table_layout *layout = core->layouts[table];
+    return request_start(core, &model, layout->keys, layout->chunk_count, NULL, grads, ticket,
+                         error);
+}
+
+static enum status opening_ended(struct client_core *core, struct error *error)
+{
+    enum status status = core->opening_status;
+    if (status == STATUS_BUSY) return status;
+    core->opening_ticket = 0;
+    if (status == STATUS_OK) return status;
+    if (error != NULL) *error = core->opening_error;
+    return status;
+}
+
+enum status client_core_ended(struct client_core *core, uint64_t ticket, struct error *error)
+{
+    if (core->opening_ticket != 0 && ticket == core->opening_ticket) {
+        enum status status = opening_ended(core, error);
+        if (status != STATUS_BUSY) return status;
+    }
+    struct request *request = request_find(core, ticket);
+    if (request != NULL && request->status != STATUS_OK) {
+        enum status status = request->status;
+        if (error != NULL) *error = request->error;
+        request_free(core, request);
+        return status;
+    }
+    if (core->status != STATUS_OK) {
+        if (error != NULL) *error = core->error;
+        return core->status;
+    }
+    return request != NULL || (ticket == core->opening_ticket && ticket != 0) ? STATUS_BUSY
+                                                                              : STATUS_OK;
+}
+
+enum status client_core_pushes_ended(struct client_core *core, struct error *error)
+{
+    bool under_way = false;
+    for (struct request *request = core->requests; request != NULL; request = request->next) {
+        if (request->kind != PART_PUSH) continue;
+        if (request->status != STATUS_OK) return client_core_ended(core, request->ticket, error);
+        under_way = true;
+    }
+    if (core->status != STATUS_OK) {
+        if (error != NULL) *error = core->error;
+        return core->status;
+    }
+    return under_way ? STATUS_BUSY : STATUS_OK;
+}
+
+void client_core_advance(struct client_core *core)
+{
+    if (!core->options.trains) {
+        core->clock++;
+        return;
+    }
+    client_session_enter(core);
+    core->clock++;
+    for (uint32_t i = 0; i < core->cut.link_count; i++) {
+        client_link_add(&core->links[i], client_session_advance(core, i));
+    }
+}
+
+void client_core_idle(struct client_core *core)
+{
+    client_session_leave(core);
+}
+
+void client_core_leave(struct client_core *core)
+{
+    client_session_leave(core);
+    core->leaving = true;
+    if (core->joined && !core->local) {
+        client_session_call(core, CALL_LEAVE);
+    } else {
+        core->left = true;
+    }
+}
+
+bool client_core_left(const struct client_core *core)
+{
+    for (uint32_t i = 0; i < core->cut.link_count; i++) {
+        if (!client_link_idle(&core->links[i])) return false;
+    }
+    return core->left;
+}

@@ -1,0 +1,495 @@
+#include "ps/client/client_link.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+
+#define RESEND_NS     NS_PER_S
+#define RESEND_MAX_NS (5 * NS_PER_S)
+#define BUSY_NS       (20 * NS_PER_MS)
+#define BUSY_MAX_NS   NS_PER_S
+/* A pull waits inside a living shard while slower trainers catch up; so many timeouts long. */
+#define PARKED_TIMEOUTS 10
+
+#define HELLO_ID_BIT (UINT64_C(1) << 63)
+
+static char *copy_string(const char *string)
+{
+    char *copied = strdup(string);
+    CHECK(copied != NULL);
+    return copied;
+}
+
+void client_link_init(struct client_link *link, uint32_t index, const Anthill__ShardEntry *entry)
+{
+    *link = (struct client_link){
+        .index = index,
+        .server = entry->server,
+        .shard = entry->shard,
+        .endpoint = copy_string(entry->endpoint),
+        .map_incarnation = entry->incarnation,
+        .sequence_next = 1,
+    };
+}
+
+void client_link_deinit(struct client_link *link)
+{
+    free(link->endpoint);
+    free(link->table_ids);
+    outbox_deinit(&link->outbox);
+}
+
+/* The shard has to be asked for the session before anything else. */
+static void close_session(struct client_link *link)
+{
+    link->state = LINK_CLOSED;
+    link->hello_id = 0;
+    link->hello_due_ns = 0;
+    link->tables_open = 0;
+}
+
+void client_link_update(struct client_link *link, const Anthill__ShardEntry *entry)
+{
+    bool moved = strcmp(link->endpoint, entry->endpoint) != 0;
+    if (moved) {
+        free(link->endpoint);
+        link->endpoint = copy_string(entry->endpoint);
+        outbox_clear(&link->outbox);
+        link->outbox_sent = 0;
+    }
+    link->map_incarnation = entry->incarnation;
+    if (moved || (link->incarnation != 0 && link->incarnation != entry->incarnation)) {
+        close_session(link);
+    }
+}
+
+static bool is_sequenced(const struct part *part)
+{
+    return part->kind != PART_PULL;
+}
+
+void client_link_add(struct client_link *link, struct part *part)
+{
+    part_list_append(is_sequenced(part) ? &link->pushes_waiting : &link->pulls_waiting, part);
+}
+
+void client_link_add_first(struct client_link *link, struct part *part)
+{
+    part_list_prepend(is_sequenced(part) ? &link->pushes_waiting : &link->pulls_waiting, part);
+}
+
+bool client_link_idle(const struct client_link *link)
+{
+    return link->pulls_waiting.count + link->pulls_sent.count + link->pushes_waiting.count +
+               link->pushes_sent.count ==
+           0;
+}
+
+static void put(struct client_link *link, const struct client_shared *shared,
+                Anthill__Envelope *envelope, struct frame *payload, unsigned payload_count)
+{
+    envelope->session = shared->session;
+    envelope->map_version = shared->map_version;
+    outbox_put(&link->outbox, 0, envelope, payload, payload_count);
+}
+
+static void put_hello(struct client_link *link, struct client_shared *shared, uint32_t table_count)
+{
+    Anthill__Hello hello = ANTHILL__HELLO__INIT;
+    hello.n_tables = table_count;
+    hello.tables = shared->tables;
+    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+    envelope.request = link->hello_id;
+    envelope.body_case = ANTHILL__ENVELOPE__BODY_HELLO;
+    envelope.hello = &hello;
+    put(link, shared, &envelope, NULL, 0);
+}
+
+static void put_pull(struct client_link *link, const struct client_shared *shared,
+                     const struct part *part, Anthill__Envelope *envelope)
+{
+    Anthill__Pull pull = ANTHILL__PULL__INIT;
+    pull.table = link->table_ids[part->table];
+    pull.key_count = part->key_count;
+    pull.clock = part->clock;
+    pull.read_only = part->read_only;
+    envelope->body_case = ANTHILL__ENVELOPE__BODY_PULL;
+    envelope->pull = &pull;
+    struct frame keys = part_buffer_keys_frame(part->buffer);
+    put(link, shared, envelope, &keys, 1);
+}
+
+static void put_push(struct client_link *link, const struct client_shared *shared,
+                     const struct part *part, Anthill__Envelope *envelope)
+{
+    Anthill__Push push = ANTHILL__PUSH__INIT;
+    push.table = link->table_ids[part->table];
+    push.key_count = part->key_count;
+    push.clock = part->clock;
+    push.rate_scale = part->rate_scale;
+    envelope->body_case = ANTHILL__ENVELOPE__BODY_PUSH;
+    envelope->push = &push;
+    struct frame payload[2] = {part_buffer_keys_frame(part->buffer),
+                               part_buffer_grads_frame(part->buffer)};
+    put(link, shared, envelope, payload, 2);
+}
+
+static void put_advance(struct client_link *link, const struct client_shared *shared,
+                        const struct part *part, Anthill__Envelope *envelope)
+{
+    Anthill__Advance advance = ANTHILL__ADVANCE__INIT;
+    advance.clock = part->clock;
+    advance.leave = part->leave;
+    envelope->body_case = ANTHILL__ENVELOPE__BODY_ADVANCE;
+    envelope->advance = &advance;
+    put(link, shared, envelope, NULL, 0);
+}
+
+/* Puts a copy of the part into the outbox and decides when the next one is due. */
+static void send_part(struct client_link *link, struct client_shared *shared, struct part *part,
+                      uint64_t now_ns)
+{
+    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+    envelope.request = part->id;
+    envelope.sequence = part->sequence;
+    switch (part->kind) {
+    case PART_PULL:
+        put_pull(link, shared, part, &envelope);
+        break;
+    case PART_PUSH:
+        put_push(link, shared, part, &envelope);
+        break;
+    case PART_ADVANCE:
+        put_advance(link, shared, part, &envelope);
+        break;
+    }
+    if (part->copies++ == 0) {
+        part->first_sent_ns = now_ns;
+        part->delay_ns = RESEND_NS;
+    } else if (part->delay_ns < RESEND_MAX_NS) {
+        part->delay_ns = part->delay_ns * 2 < RESEND_MAX_NS ? part->delay_ns * 2 : RESEND_MAX_NS;
+    }
+    part->due_ns = now_ns + part->delay_ns;
+    if (part->due_ns < link->due_ns) link->due_ns = part->due_ns;
+    if (link->waiting_ns == 0) link->waiting_ns = now_ns;
+}
+
+/* Asks the shard to open the session with all tables. An open link asks again without tables to see
+ * whether the shard is alive: a pull that waits for slower trainers is not answered. */
+static void send_hello(struct client_link *link, struct client_shared *shared, uint64_t now_ns)
+{
+    bool alive_only = link->state == LINK_OPEN && link->tables_open == shared->table_count;
+    if (!alive_only) link->state = LINK_OPENING;
+    link->hello_tables = alive_only ? 0 : shared->table_count;
+    link->hello_id = HELLO_ID_BIT | ++shared->hello_serial;
+    link->hello_delay_ns = RESEND_NS;
+    link->hello_due_ns = now_ns + link->hello_delay_ns;
+    if (link->waiting_ns == 0) link->waiting_ns = now_ns;
+    put_hello(link, shared, link->hello_tables);
+}
+
+static bool may_send_sequenced(const struct client_link *link, const struct part *part)
+{
+    if (part->awaits_entry) return false;
+    const struct part *oldest = link->pushes_sent.head;
+    if (oldest == NULL) return true;
+    if (part->kind == PART_ADVANCE || link->pushes_sent.tail->kind == PART_ADVANCE) return false;
+    return link->sequence_next - oldest->sequence < LINK_SEQUENCES_MAX;
+}
+
+static void send_waiting(struct client_link *link, struct client_shared *shared, uint64_t now_ns)
+{
+    for (struct part *part; (part = link->pushes_waiting.head) != NULL;) {
+        if (!may_send_sequenced(link, part)) break;
+        part_list_remove(&link->pushes_waiting, part);
+        part->sequence = link->sequence_next++;
+        part_list_append(&link->pushes_sent, part);
+        send_part(link, shared, part, now_ns);
+    }
+    for (struct part *part = link->pulls_waiting.head, *next; part != NULL; part = next) {
+        next = part->next;
+        if (link->pulls_sent.count >= LINK_PULLS_MAX) break;
+        if (part->awaits_entry) continue;
+        part_list_remove(&link->pulls_waiting, part);
+        part_list_append(&link->pulls_sent, part);
+        send_part(link, shared, part, now_ns);
+    }
+}
+
+static void send_again(struct client_link *link, struct client_shared *shared,
+                       const struct part_list *list, uint64_t now_ns)
+{
+    for (struct part *part = list->head; part != NULL; part = part->next) {
+        if (part->due_ns > now_ns) {
+            if (part->due_ns < link->due_ns) link->due_ns = part->due_ns;
+            continue;
+        }
+        if (part->copies >= 2) shared->map_wanted = true;
+        if (part->kind == PART_PULL && part->refused_ns == 0 && link->hello_id == 0) {
+            send_hello(link, shared, now_ns);
+        }
+        send_part(link, shared, part, now_ns);
+    }
+}
+
+static void check_silence(struct client_link *link, const struct client_shared *shared,
+                          uint64_t now_ns)
+{
+    if (link->waiting_ns == 0) return;
+    uint64_t since_ns = link->heard_ns > link->waiting_ns ? link->heard_ns : link->waiting_ns;
+    if (now_ns - since_ns < shared->timeout_ns) return;
+    link->status = error_set(
+        &link->error, STATUS_UNAVAILABLE, "server %u shard %u at %s has not answered for %.1f s",
+        link->server, link->shard, link->endpoint, (double)(now_ns - since_ns) / (double)NS_PER_S);
+}
+
+void client_link_tick(struct client_link *link, struct client_shared *shared, uint64_t now_ns)
+{
+    if (link->status != STATUS_OK) return;
+    bool opens = link->state != LINK_OPEN || link->tables_open < shared->table_count;
+    if (opens && link->hello_id == 0 && now_ns >= link->hello_due_ns) {
+        send_hello(link, shared, now_ns);
+    }
+    /* While older messages cannot leave, copies would only pile up behind them. */
+    bool clogged = link->outbox.count > link->outbox_sent;
+    if (link->hello_id != 0 && now_ns >= link->hello_due_ns && !clogged) {
+        put_hello(link, shared, link->hello_tables);
+        shared->map_wanted = true;
+        if (link->hello_delay_ns < RESEND_MAX_NS) link->hello_delay_ns += RESEND_NS;
+        link->hello_due_ns = now_ns + link->hello_delay_ns;
+    }
+    if (!opens) {
+        if (now_ns >= link->due_ns && !clogged) {
+            link->due_ns = UINT64_MAX;
+            send_again(link, shared, &link->pushes_sent, now_ns);
+            send_again(link, shared, &link->pulls_sent, now_ns);
+        }
+        send_waiting(link, shared, now_ns);
+    }
+    check_silence(link, shared, now_ns);
+}
+
+/* Whatever is unanswered goes out again at the next tick. */
+static void repeat_all(struct client_link *link)
+{
+    for (struct part *part = link->pushes_sent.head; part != NULL; part = part->next) {
+        part->due_ns = 0;
+    }
+    for (struct part *part = link->pulls_sent.head; part != NULL; part = part->next) {
+        part->due_ns = 0;
+    }
+    link->due_ns = 0;
+}
+
+/* A shard that has restarted has forgotten that this session trains, unless its checkpoint says so:
+ * say it before the pushes come again. */
+static void enter_again(struct client_link *link, struct client_shared *shared, uint64_t now_ns)
+{
+    const struct part *newest = link->pushes_sent.tail;
+    if (newest != NULL && newest->kind == PART_ADVANCE) return; /* it enters, or leaves */
+    struct part *part = part_pool_take(&shared->pool);
+    part->kind = PART_ADVANCE;
+    part->clock = link->clock;
+    part->sequence = link->sequence_next++;
+    part_list_append(&link->pushes_sent, part);
+    send_part(link, shared, part, now_ns);
+}
+
+static void handle_hello_reply(struct client_link *link, struct client_shared *shared,
+                               uint64_t now_ns, const Anthill__HelloReply *reply)
+{
+    uint32_t table_count = link->hello_tables;
+    bool was_open = link->state == LINK_OPEN;
+    bool restarted = link->incarnation != 0 && link->incarnation != reply->incarnation;
+    link->hello_id = 0;
+    link->refused_ns = 0;
+    if (was_open && !restarted && table_count == 0) return;
+    if (was_open && restarted) { /* found out by asking whether it is alive */
+        close_session(link);
+        return;
+    }
+    if (reply->n_table_ids != table_count) {
+        link->status =
+            error_set(&link->error, STATUS_CORRUPT,
+                      "server %u shard %u at %s answers for %zu tables instead of %u", link->server,
+                      link->shard, link->endpoint, reply->n_table_ids, table_count);
+        return;
+    }
+    free(link->table_ids);
+    link->table_ids = malloc((table_count + 1) * sizeof *link->table_ids);
+    CHECK(link->table_ids != NULL);
+    if (table_count > 0) {
+        memcpy(link->table_ids, reply->table_ids, table_count * sizeof *link->table_ids);
+    }
+    link->tables_open = table_count;
+    link->state = LINK_OPEN;
+    link->incarnation = reply->incarnation;
+    if (reply->sequence_next > link->sequence_next) link->sequence_next = reply->sequence_next;
+    repeat_all(link);
+    if (restarted && shared->trains) enter_again(link, shared, now_ns);
+}
+
+static void handle_hello_error(struct client_link *link, struct client_shared *shared,
+                               uint64_t now_ns, const Anthill__Envelope *envelope)
+{
+    struct error error;
+    enum status status = wire_error(envelope, &error);
+    if (link->refused_ns == 0) link->refused_ns = now_ns;
+    if (status == STATUS_BUSY && now_ns - link->refused_ns < shared->timeout_ns) {
+        shared->map_wanted = true;
+        link->hello_due_ns = now_ns + BUSY_NS;
+        return;
+    }
+    link->status = status;
+    link->error = error;
+    error_wrap(&link->error, status, "server %u shard %u at %s", link->server, link->shard,
+               link->endpoint);
+}
+
+/* STATUS_BUSY: try again soon; STATUS_OK: the part stays for another reason. */
+static enum status handle_part_error(struct client_link *link, struct client_shared *shared,
+                                     uint64_t now_ns, struct part *part,
+                                     const Anthill__Envelope *envelope, struct error *error)
+{
+    enum status status = wire_error(envelope, error);
+    if (status == STATUS_BUSY) {
+        shared->map_wanted = true;
+        if (part->refused_ns == 0) {
+            part->refused_ns = now_ns;
+            part->refused_delay_ns = BUSY_NS;
+        } else if (part->refused_delay_ns < BUSY_MAX_NS) {
+            part->refused_delay_ns *= 2;
+        }
+        part->due_ns = now_ns + part->refused_delay_ns;
+        if (part->due_ns < link->due_ns) link->due_ns = part->due_ns;
+        return STATUS_OK;
+    }
+    if (status == STATUS_NOT_FOUND && part->unknown_incarnation != link->incarnation) {
+        /* The shard does not know the session or its tables: it has started anew. Twice from the
+         * same start, with a Hello in between, is final. */
+        part->unknown_incarnation = link->incarnation;
+        if (link->state == LINK_OPEN) close_session(link);
+        return STATUS_OK;
+    }
+    error_wrap(error, status, "server %u shard %u at %s", link->server, link->shard,
+               link->endpoint);
+    return status;
+}
+
+static bool answers(const struct part *part, const Anthill__Envelope *envelope)
+{
+    switch (part->kind) {
+    case PART_PULL:
+        return envelope->body_case == ANTHILL__ENVELOPE__BODY_PULL_REPLY;
+    case PART_PUSH:
+        return envelope->body_case == ANTHILL__ENVELOPE__BODY_PUSH_REPLY;
+    case PART_ADVANCE:
+        return envelope->body_case == ANTHILL__ENVELOPE__BODY_ADVANCE_REPLY;
+    }
+    return false;
+}
+
+struct part *client_link_receive(struct client_link *link, struct client_shared *shared,
+                                 uint64_t now_ns, const struct message *message,
+                                 enum status *status, struct error *error)
+{
+    const Anthill__Envelope *envelope = message->envelope;
+    link->heard_ns = now_ns;
+    if (envelope->request & HELLO_ID_BIT) {
+        if (envelope->request != link->hello_id) return NULL;
+        if (envelope->body_case == ANTHILL__ENVELOPE__BODY_HELLO_REPLY) {
+            handle_hello_reply(link, shared, now_ns, envelope->hello_reply);
+        } else if (envelope->body_case == ANTHILL__ENVELOPE__BODY_ERROR) {
+            handle_hello_error(link, shared, now_ns, envelope);
+        }
+        if (client_link_idle(link) && link->hello_id == 0) link->waiting_ns = 0;
+        return NULL;
+    }
+    struct part *part = part_pool_find(&shared->pool, envelope->request);
+    if (part == NULL || part->link != link->index) return NULL; /* answered before */
+    if (part->copies == 0) return NULL;
+    if (envelope->body_case == ANTHILL__ENVELOPE__BODY_ERROR) {
+        *status = handle_part_error(link, shared, now_ns, part, envelope, error);
+        if (*status == STATUS_OK) return NULL;
+    } else if (answers(part, envelope)) {
+        *status = STATUS_OK;
+        if (part->kind == PART_ADVANCE) link->clock = envelope->advance_reply->clock;
+    } else {
+        *status =
+            error_set(error, STATUS_CORRUPT, "server %u shard %u at %s answers with message %d",
+                      link->server, link->shard, link->endpoint, (int)envelope->body_case);
+    }
+    client_link_remove(link, part);
+    return part;
+}
+
+void client_link_remove(struct client_link *link, struct part *part)
+{
+    struct part_list *waiting = is_sequenced(part) ? &link->pushes_waiting : &link->pulls_waiting;
+    struct part_list *sent = is_sequenced(part) ? &link->pushes_sent : &link->pulls_sent;
+    part_list_remove(part->copies == 0 ? waiting : sent, part);
+    if (link->pulls_sent.count + link->pushes_sent.count == 0 && link->hello_id == 0) {
+        link->waiting_ns = 0;
+    }
+}
+
+static bool part_expired(const struct client_link *link, const struct client_shared *shared,
+                         const struct part *part, uint64_t now_ns, struct error *error)
+{
+    if (part->refused_ns != 0 && now_ns - part->refused_ns > shared->timeout_ns) {
+        error_set(error, STATUS_BUSY, "server %u shard %u at %s has been busy for %.1f s",
+                  link->server, link->shard, link->endpoint,
+                  (double)(now_ns - part->refused_ns) / (double)NS_PER_S);
+        return true;
+    }
+    if (now_ns - part->first_sent_ns > PARKED_TIMEOUTS * shared->timeout_ns) {
+        error_set(error, STATUS_UNAVAILABLE,
+                  "server %u shard %u at %s keeps a request of clock %llu waiting for %.1f s: "
+                  "another trainer is behind",
+                  link->server, link->shard, link->endpoint, (unsigned long long)part->clock,
+                  (double)(now_ns - part->first_sent_ns) / (double)NS_PER_S);
+        return true;
+    }
+    return false;
+}
+
+struct part *client_link_take_expired(struct client_link *link, const struct client_shared *shared,
+                                      uint64_t now_ns, struct error *error)
+{
+    struct part *heads[2] = {link->pushes_sent.head, link->pulls_sent.head};
+    for (unsigned i = 0; i < 2; i++) {
+        for (struct part *part = heads[i]; part != NULL; part = part->next) {
+            if (!part_expired(link, shared, part, now_ns, error)) continue;
+            client_link_remove(link, part);
+            return part;
+        }
+    }
+    return NULL;
+}
+
+struct part *client_link_take_any(struct client_link *link)
+{
+    struct part *heads[4] = {link->pushes_sent.head, link->pushes_waiting.head,
+                             link->pulls_sent.head, link->pulls_waiting.head};
+    for (unsigned i = 0; i < 4; i++) {
+        if (heads[i] == NULL) continue;
+        client_link_remove(link, heads[i]);
+        return heads[i];
+    }
+    return NULL;
+}
+
+struct message *client_link_output(struct client_link *link)
+{
+    if (link->outbox_sent < link->outbox.count) return &link->outbox.messages[link->outbox_sent];
+    outbox_clear(&link->outbox);
+    link->outbox_sent = 0;
+    return NULL;
+}
+
+void client_link_sent(struct client_link *link)
+{
+    link->outbox_sent++;
+}

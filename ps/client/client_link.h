@@ -1,0 +1,102 @@
+/* A client's side of one shard: opens the session there, numbers pushes and advances, keeps what is
+ * unanswered and sends it again. A state machine without I/O; client_core drives it. Pure.
+ *
+ * Sequenced parts (pushes and advances) go out in their order. At most LINK_SEQUENCES_MAX numbers
+ * lie between the oldest unanswered one and the newest, so that the shard's window of 64 knows each
+ * of them. An advance waits for the pushes before it to be answered, and holds back those after. */
+#ifndef ANTHILL_PS_CLIENT_CLIENT_LINK_H
+#define ANTHILL_PS_CLIENT_CLIENT_LINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+#include "common/wire.h"
+#include "ps/client/client_part.h"
+
+#define LINK_SEQUENCES_MAX 62 /* two of the window's 64 are left for entering again */
+#define LINK_PULLS_MAX     64 /* under way at once */
+
+/* What the links of a client share; client_core owns it. */
+struct client_shared {
+    uint64_t session, map_version, timeout_ns;
+    bool trains;     /* the session is in the clock, or about to enter */
+    bool map_wanted; /* set by links: the slot map may be out of date */
+    Anthill__TableSpec **tables;
+    uint32_t table_count;
+    struct part_pool pool;
+    uint64_t hello_serial;
+};
+
+enum link_state {
+    LINK_CLOSED,  /* the shard does not know the session, or no longer */
+    LINK_OPENING, /* Hello is on its way */
+    LINK_OPEN,
+};
+
+struct client_link {
+    uint32_t index; /* in the slot map */
+    uint32_t server, shard;
+    char *endpoint; /* owned */
+    enum link_state state;
+    uint64_t incarnation;     /* as the shard said it in HelloReply; 0: never */
+    uint64_t map_incarnation; /* as the slot map says */
+    uint32_t tables_open;     /* the first so many of shared->tables are there */
+    uint32_t *table_ids;      /* [tables_open] their numbers on this shard */
+    uint64_t hello_id;        /* unanswered Hello; 0: none */
+    uint32_t hello_tables;    /* how many tables it named */
+    uint64_t hello_due_ns, hello_delay_ns;
+    uint64_t refused_ns; /* since when Hello is answered STATUS_BUSY; 0: it is not */
+    uint64_t heard_ns;   /* when the shard last said anything */
+    uint64_t waiting_ns; /* since when something is unanswered; 0: nothing is */
+    uint64_t due_ns;     /* nothing is to be sent again before */
+    uint64_t sequence_next;
+    uint64_t clock; /* of the session on this shard, as last answered */
+    struct part_list pulls_waiting, pulls_sent, pushes_waiting, pushes_sent;
+    struct outbox outbox; /* to be sent; */
+    unsigned outbox_sent; /* the first so many are */
+    /* Set when everything on this link has to end: the shard is silent or refuses the session. */
+    enum status status;
+    struct error error;
+};
+
+/*   entry    borrowed */
+void client_link_init(struct client_link *link, uint32_t index, const Anthill__ShardEntry *entry);
+void client_link_deinit(struct client_link *link);
+
+/* Takes another endpoint or incarnation from a new slot map. */
+void client_link_update(struct client_link *link, const Anthill__ShardEntry *entry);
+
+/* Takes the part: it is sent when its turn comes. */
+void client_link_add(struct client_link *link, struct part *part);
+/* The same, before all that wait. */
+void client_link_add_first(struct client_link *link, struct part *part);
+
+/* Opens the session where needed, sends what may go, and what is unanswered again. */
+void client_link_tick(struct client_link *link, struct client_shared *shared, uint64_t now_ns);
+
+/* Handles a message of the shard. Returns the part that ended by it, no longer in any list, with
+ * *status and `error` for how; NULL when none did. */
+struct part *client_link_receive(struct client_link *link, struct client_shared *shared,
+                                 uint64_t now_ns, const struct message *message,
+                                 enum status *status, struct error *error);
+
+/* Takes a part out of its list. */
+void client_link_remove(struct client_link *link, struct part *part);
+
+/* The next part that has waited too long although the shard is alive, taken out, with the reason;
+ * NULL: none. */
+struct part *client_link_take_expired(struct client_link *link, const struct client_shared *shared,
+                                      uint64_t now_ns, struct error *error);
+
+/* Any part of this link, taken out; NULL: none. To end them all. */
+struct part *client_link_take_any(struct client_link *link);
+
+/* Nothing waits and nothing is unanswered. */
+bool client_link_idle(const struct client_link *link);
+
+/* The oldest message to be sent, or NULL; client_link_sent after it went. */
+struct message *client_link_output(struct client_link *link);
+void client_link_sent(struct client_link *link);
+
+#endif

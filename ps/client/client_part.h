@@ -1,0 +1,82 @@
+/* A part: the piece of a request that goes to one shard in one message, and what is remembered
+ * until its answer is there. Pure. */
+#ifndef ANTHILL_PS_CLIENT_CLIENT_PART_H
+#define ANTHILL_PS_CLIENT_CLIENT_PART_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/wire.h"
+
+struct request;
+
+enum part_kind { PART_PULL, PART_PUSH, PART_ADVANCE };
+
+/* Keys and gradients of a part. Every copy that is on its way holds a reference, so that a part can
+ * be sent again without copying and may end while an old copy is still being sent. */
+struct part_buffer;
+
+/* keys[key_count] and, for pushes, grads[float_count], to be filled in.
+ *   owner    returns owned; part_buffer_unref; NULL when memory is used up */
+struct part_buffer *part_buffer_create(uint32_t key_count, uint64_t float_count);
+void part_buffer_unref(struct part_buffer *buffer);
+uint64_t *part_buffer_keys(struct part_buffer *buffer);
+float *part_buffer_grads(struct part_buffer *buffer);
+/* Frames that share the buffer; each holds a reference until it is released. */
+struct frame part_buffer_keys_frame(struct part_buffer *buffer);
+struct frame part_buffer_grads_frame(struct part_buffer *buffer);
+
+struct part {
+    struct part *next, *previous; /* in one of its link's lists */
+    uint64_t id;                  /* Envelope.request */
+    uint32_t link;                /* which */
+    enum part_kind kind;
+    struct request *request; /* NULL: nobody waits for it */
+    struct part_buffer *buffer;
+    uint32_t table;
+    uint32_t key_count;
+    uint64_t float_count;
+    const uint32_t *positions; /* [key_count] where its rows stand in the request; NULL: */
+    uint32_t first;            /* one after the other from here */
+    uint64_t clock;
+    bool awaits_entry;  /* kept back until the session has entered; `clock` is a guess until then */
+    bool enters, leave; /* of an advance */
+    bool read_only;
+    float rate_scale;
+    uint64_t sequence;                        /* push and advance, once sent */
+    uint64_t first_sent_ns, due_ns, delay_ns; /* of the next copy */
+    uint64_t refused_ns, refused_delay_ns;    /* since when the shard says STATUS_BUSY; 0: not */
+    uint64_t unknown_incarnation;             /* that did not know the session; 0: none */
+    unsigned copies;
+};
+
+/* A doubly linked list of parts. Zero-initialised is empty. */
+struct part_list {
+    struct part *head, *tail;
+    uint32_t count;
+};
+
+void part_list_append(struct part_list *list, struct part *part);
+void part_list_prepend(struct part_list *list, struct part *part);
+void part_list_remove(struct part_list *list, struct part *part);
+
+/* All parts of a client, found by their id. Zero-initialised is empty. */
+struct part_pool {
+    struct part **slots;
+    uint32_t *free_slots;
+    uint32_t capacity, free_count;
+    uint64_t serial;
+};
+
+/* A zeroed part with an id that no other part of this client had; ends the process when memory is
+ * used up. */
+struct part *part_pool_take(struct part_pool *pool);
+/* Frees it and drops its buffer. */
+void part_pool_give(struct part_pool *pool, struct part *part);
+/* NULL when the part has ended. */
+struct part *part_pool_find(const struct part_pool *pool, uint64_t id);
+/* The first part in a slot from *slot on, for walks over all: start with 0; NULL: no more. */
+struct part *part_pool_next(const struct part_pool *pool, uint32_t *slot);
+void part_pool_deinit(struct part_pool *pool);
+
+#endif
