@@ -158,9 +158,8 @@ static enum status take_entry(struct scan *scan, struct npy *array, unsigned *se
     if (bit == KEY_DESCR) return take_descr(scan, array, error);
     if (bit == KEY_SHAPE) return take_shape(scan, array, error);
     if (take(scan, "False")) return STATUS_OK;
-    if (take(scan, "True")) {
-        return error_set(error, STATUS_CORRUPT, "Fortran order, C order expected");
-    }
+    array->fortran = take(scan, "True");
+    if (array->fortran) return STATUS_OK;
     return error_set(error, STATUS_CORRUPT, "fortran_order is neither True nor False");
 }
 
@@ -241,44 +240,96 @@ enum status npy_parse(struct npy *array, const void *memory, size_t bytes, struc
     return check_size(array, bytes - prefix - header, error);
 }
 
+/* `copy`, of the array's own size, takes the place of the memory behind the array. */
+static void replace_memory(struct npy *array, void *copy, size_t bytes)
+{
+    struct npy replaced = *array;
+    replaced.data = replaced.memory = copy;
+    replaced.memory_bytes = bytes;
+    replaced.mapped = replaced.fortran = false;
+    npy_close(array);
+    *array = replaced;
+}
+
+static enum status copy_create(const struct npy *array, void **copy, size_t *bytes,
+                               struct error *error)
+{
+    *bytes = array->count * npy_item_bytes(array->type);
+    *copy = aligned_alloc(64, (*bytes + 64) & ~(size_t)63);
+    if (*copy != NULL) return STATUS_OK;
+    return error_set(error, STATUS_NOMEM, "no memory for %zu bytes", *bytes);
+}
+
 /* NumPy before 1.14 aligned the data to 16 bytes only: such an array is read from a copy. */
 static enum status align(struct npy *array, struct error *error)
 {
+    void *copy;
+    size_t bytes;
     if ((uintptr_t)array->data % 64 == 0) return STATUS_OK;
-    size_t bytes = array->count * npy_item_bytes(array->type);
-    size_t padded = (bytes + 64) & ~(size_t)63;
-    void *copy = aligned_alloc(64, padded);
-    if (copy == NULL) return error_set(error, STATUS_NOMEM, "no memory for %zu bytes", bytes);
+    enum status status = copy_create(array, &copy, &bytes, error);
+    if (status != STATUS_OK) return status;
     memcpy(copy, array->data, bytes);
-    struct npy aligned = *array;
-    aligned.data = aligned.memory = copy;
-    aligned.memory_bytes = bytes;
-    aligned.mapped = false;
-    npy_close(array);
-    *array = aligned;
+    replace_memory(array, copy, bytes);
     return STATUS_OK;
 }
 
-enum status npy_take(struct npy *array, void *memory, size_t bytes, bool mapped,
+/* Without a second dimension both orders are the same. */
+static enum status put_in_c_order(struct npy *array, bool any_order, struct error *error)
+{
+    const size_t item = npy_item_bytes(array->type);
+    void *copy;
+    size_t bytes;
+    if (!array->fortran || array->dims < 2) return STATUS_OK;
+    if (!any_order || array->dims > 2) {
+        return error_set(error, STATUS_CORRUPT, "Fortran order, C order expected");
+    }
+    enum status status = copy_create(array, &copy, &bytes, error);
+    if (status != STATUS_OK) return status;
+    const uint64_t rows = array->shape[0], columns = array->shape[1];
+    for (uint64_t row = 0; row < rows && array->count > 0; row++) {
+        for (uint64_t column = 0; column < columns; column++) {
+            memcpy((char *)copy + (row * columns + column) * item,
+                   (const char *)array->data + (column * rows + row) * item, item);
+        }
+    }
+    replace_memory(array, copy, bytes);
+    return STATUS_OK;
+}
+
+enum status npy_take(struct npy *array, void *memory, size_t bytes, bool mapped, bool any_order,
                      struct error *error)
 {
     enum status status = npy_parse(array, memory, bytes, error);
     array->memory = memory;
     array->memory_bytes = bytes;
     array->mapped = mapped;
+    if (status == STATUS_OK) status = put_in_c_order(array, any_order, error);
     if (status == STATUS_OK) status = align(array, error);
     if (status != STATUS_OK) npy_close(array);
     return status;
 }
 
-enum status npy_open(struct npy *array, const char *path, struct error *error)
+static enum status open_mapped(struct npy *array, const char *path, bool any_order,
+                               struct error *error)
 {
     struct file_map map;
     *array = (struct npy){0};
     enum status status = file_map_open(&map, path, error);
     if (status != STATUS_OK) return status;
-    status = npy_take(array, (void *)map.data, map.bytes, true, error);
+    status = npy_take(array, (void *)map.data, map.bytes, true, any_order, error);
     return status == STATUS_OK ? status : error_wrap(error, status, "%s", path);
+}
+
+enum status npy_open(struct npy *array, const char *path, struct error *error)
+{
+    return open_mapped(array, path, false, error);
+}
+
+enum status npy_open_foreign(struct npy *array, const char *path, const char *member,
+                             struct error *error)
+{
+    if (member != NULL) return npy_take_npz(array, path, member, true, error);
+    return open_mapped(array, path, true, error);
 }
 
 /* "(3, any)" */

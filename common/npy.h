@@ -34,6 +34,7 @@ struct npy {
     void *memory;                 /* private: what npy_close gives back */
     size_t memory_bytes;          /* private */
     bool mapped;                  /* private */
+    bool fortran;                 /* private */
 };
 
 size_t npy_item_bytes(enum npy_type type);
@@ -55,6 +56,11 @@ enum status npy_open_as(struct npy *array, const char *path, enum npy_type type,
  *   errors   as npy_open; STATUS_NOT_FOUND names the members that are there */
 enum status npy_open_npz(struct npy *array, const char *path, const char *name,
                          struct error *error) MUST_CHECK;
+
+/* For data that others wrote: as npy_open, or as npy_open_npz when `member` is not NULL, but a
+ * matrix in Fortran order is accepted and transposed in memory. */
+enum status npy_open_foreign(struct npy *array, const char *path, const char *member,
+                             struct error *error) MUST_CHECK;
 
 /* Closing twice, or an array that is all zeros, does nothing. */
 void npy_close(struct npy *array);

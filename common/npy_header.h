@@ -15,9 +15,14 @@ enum status npy_parse(struct npy *array, const void *memory, size_t bytes,
                       struct error *error) MUST_CHECK;
 
 /* As npy_parse; `array` takes the memory (a mapping, or from malloc), which is given back at once
- * on an error. Its data is aligned to 64 afterwards.
+ * on an error. Its data is aligned to 64 afterwards. Matrices in Fortran order are transposed when
+ * `any_order`, else refused.
  *   errors   STATUS_CORRUPT, STATUS_NOMEM, without the path */
-enum status npy_take(struct npy *array, void *memory, size_t bytes, bool mapped,
+enum status npy_take(struct npy *array, void *memory, size_t bytes, bool mapped, bool any_order,
                      struct error *error) MUST_CHECK;
+
+/* npy_open_npz, with npy_take's choice of order. */
+enum status npy_take_npz(struct npy *array, const char *path, const char *name, bool any_order,
+                         struct error *error) MUST_CHECK;
 
 #endif

@@ -97,7 +97,8 @@ out:
     return status;
 }
 
-enum status npy_open_npz(struct npy *array, const char *path, const char *name, struct error *error)
+enum status npy_take_npz(struct npy *array, const char *path, const char *name, bool any_order,
+                         struct error *error)
 {
     zip_t *archive;
     void *memory = NULL;
@@ -111,9 +112,14 @@ enum status npy_open_npz(struct npy *array, const char *path, const char *name, 
     struct stat file;
     uint64_t archive_bytes = stat(path, &file) == 0 ? (uint64_t)file.st_size : 0;
     status = read_member(archive, archive_bytes, index, &memory, &bytes, error);
-    if (status == STATUS_OK) status = npy_take(array, memory, bytes, false, error);
+    if (status == STATUS_OK) status = npy_take(array, memory, bytes, false, any_order, error);
     if (status != STATUS_OK) error_wrap(error, status, "%s: member %s", path, name);
 out:
     zip_discard(archive);
     return status;
+}
+
+enum status npy_open_npz(struct npy *array, const char *path, const char *name, struct error *error)
+{
+    return npy_take_npz(array, path, name, false, error);
 }

@@ -1,5 +1,5 @@
-/* A block is one hop of message flow: edges from `src` nodes to `dst` nodes in local numbers. The dst
- * nodes are src nodes too, so that a layer finds a node's own row: dst node i is src node
+/* A block is one hop of message flow: edges from `src` nodes to `dst` nodes in local numbers. The
+ * dst nodes are src nodes too, so that a layer finds a node's own row: dst node i is src node
  * dst_first + i. Samplers put the dst nodes first.
  *
  *   seeds {7}, neighbours of 7: {3, 9}
@@ -14,7 +14,7 @@
 
 struct block {
     uint32_t dst_count, src_count, edge_count;
-    uint32_t dst_first; /* 0 in sampled blocks */
+    uint32_t dst_first;      /* 0 in sampled blocks */
     const uint64_t *nodes;   /* [src_count] global ids, no id twice */
     const uint32_t *indptr;  /* [dst_count + 1] */
     const uint32_t *indices; /* [edge_count] < src_count */

@@ -20,10 +20,14 @@
 static const struct {
     const char *name;
     import_function *run;
-} formats[] = {{"edges", import_edges}, {"svmlight", import_svmlight}, {"debian", import_debian}};
+} formats[] = {{"edges", import_edges},
+               {"svmlight", import_svmlight},
+               {"numpy", import_numpy},
+               {"triples", import_triples},
+               {"debian", import_debian}};
 
 #define FORMAT_COUNT (sizeof formats / sizeof *formats)
-enum { EDGES = 1, SVMLIGHT = 2, DEBIAN = 4, NUMPY = 8, TRIPLES = 16 };
+enum { EDGES = 1, SVMLIGHT = 2, NUMPY = 4, TRIPLES = 8, DEBIAN = 16 };
 
 enum import_option {
     OPTION_NODES = 256,
@@ -353,12 +357,11 @@ static char *arguments_record(int argc, char **argv)
     return text_take(&text);
 }
 
-static int import_run(struct arguments *arguments, int argc, char **argv)
+static int import_run(struct arguments *arguments, const char *record)
 {
     struct error error = {.text = ""};
     struct graph_summary summary;
     struct import_job *job = &arguments->job;
-    char *record = arguments_record(argc, argv);
     const uint64_t start_ns = clock_now_ns();
     job->graph.arguments = record;
     enum status status = formats[arguments->format].run(job, &summary, &error);
@@ -383,7 +386,6 @@ static int import_run(struct arguments *arguments, int argc, char **argv)
             fprintf(stderr, "left out: %llu %s\n", (unsigned long long)dropped[i].count,
                     dropped[i].what);
     }
-    free(record);
     return status == STATUS_OK ? EX_OK : program_fail(status, &error);
 }
 
@@ -463,14 +465,15 @@ static int config_run(const struct arguments *given)
     arguments.job.quiet = given->job.quiet;
     arguments.job.graph.out = config->graph.path;
     argp_err_exit_status = EX_CONFIG;
-    argp_parse(&argp, (int)words.count, words.items, 0, NULL, &arguments);
+    /* argp sorts the words that it parses. */
     record = arguments_record((int)words.count, words.items);
+    argp_parse(&argp, (int)words.count, words.items, 0, NULL, &arguments);
     if (is_up_to_date(config->graph.path, record)) {
         fprintf(stderr, "%s is up to date: the same import of the same files\n",
                 config->graph.path);
         code = EX_OK;
     } else {
-        code = import_run(&arguments, (int)words.count, words.items);
+        code = import_run(&arguments, record);
     }
     string_list_deinit(&arguments.overrides);
 out:
@@ -483,9 +486,10 @@ out:
 int import_command(int argc, char **argv)
 {
     struct arguments arguments = arguments_default();
+    char *record = arguments_record(argc, argv);
     argp_parse(&argp, argc, argv, 0, NULL, &arguments);
-    int code =
-        arguments.config != NULL ? config_run(&arguments) : import_run(&arguments, argc, argv);
+    int code = arguments.config != NULL ? config_run(&arguments) : import_run(&arguments, record);
+    free(record);
     string_list_deinit(&arguments.overrides);
     return code;
 }
