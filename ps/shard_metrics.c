@@ -1,0 +1,86 @@
+#include "ps/shard_metrics.h"
+
+#include <stdio.h>
+
+#include "common/clock.h"
+
+void shard_metrics_init(struct shard_metrics *metrics, uint32_t shard)
+{
+    char label[32], pull[48], push[48];
+    snprintf(label, sizeof label, "shard=\"%u\"", shard);
+    snprintf(pull, sizeof pull, "%s,op=\"pull\"", label);
+    snprintf(push, sizeof push, "%s,op=\"push\"", label);
+    *metrics = (struct shard_metrics){
+        .pulls = metrics_counter("anthill_ps_requests_total", pull, "Requests answered"),
+        .pushes = metrics_counter("anthill_ps_requests_total", push, "Requests answered"),
+        .pulled_rows = metrics_counter("anthill_ps_rows_total", pull, "Rows pulled and pushed"),
+        .pushed_rows = metrics_counter("anthill_ps_rows_total", push, "Rows pulled and pushed"),
+        .repeated_pushes = metrics_counter("anthill_ps_repeated_pushes_total", label,
+                                           "Pushes that had been applied before"),
+        .refused =
+            metrics_counter("anthill_ps_refused_total", label, "Requests answered by an error"),
+        .malformed = metrics_counter("anthill_ps_malformed_messages_total", label,
+                                     "Messages dropped because they were malformed or too large"),
+        .dropped = metrics_counter("anthill_ps_dropped_replies_total", label,
+                                   "Replies dropped because their client does not read"),
+        .checkpoints =
+            metrics_counter("anthill_ps_checkpoints_total", label, "Checkpoints written"),
+        .checkpoint_failures = metrics_counter("anthill_ps_checkpoint_failures_total", label,
+                                               "Checkpoints that could not be written"),
+        .rows = metrics_gauge("anthill_ps_rows", label, "Rows in the shard's tables"),
+        .bytes = metrics_gauge("anthill_ps_table_bytes", label, "Memory of rows and indexes"),
+        .waiting_pulls =
+            metrics_gauge("anthill_ps_waiting_pulls", label, "Pulls that wait for slower trainers"),
+        .sessions = metrics_gauge("anthill_ps_sessions", label, "Sessions known to the shard"),
+        .trainers = metrics_gauge("anthill_ps_trainers", label, "Sessions whose clock counts"),
+        .clock_min = metrics_gauge("anthill_ps_clock_min", label, "The slowest trainer's clock"),
+        .ready = metrics_gauge("anthill_ps_ready", label, "1: the shard serves"),
+        .pull_seconds =
+            metrics_histogram("anthill_ps_request_seconds", pull, "Time to handle a request",
+                              METRICS_SECONDS_BOUNDS, METRICS_SECONDS_BOUND_COUNT),
+        .push_seconds =
+            metrics_histogram("anthill_ps_request_seconds", push, "Time to handle a request",
+                              METRICS_SECONDS_BOUNDS, METRICS_SECONDS_BOUND_COUNT),
+        .checkpoint_seconds =
+            metrics_histogram("anthill_ps_checkpoint_seconds", label, "Time to write a checkpoint",
+                              METRICS_SECONDS_BOUNDS, METRICS_SECONDS_BOUND_COUNT),
+    };
+}
+
+/* A shard that was cleared counts from zero again. */
+static void add_since(struct metric *metric, uint64_t now, uint64_t before)
+{
+    metric_add(metric, (double)(now >= before ? now - before : now));
+}
+
+void shard_metrics_update(struct shard_metrics *metrics, const struct shard_stats *stats,
+                          uint64_t malformed)
+{
+    const struct shard_stats *last = &metrics->last;
+    add_since(metrics->pulls, stats->pulls, last->pulls);
+    add_since(metrics->pushes, stats->pushes, last->pushes);
+    add_since(metrics->pulled_rows, stats->pulled_rows, last->pulled_rows);
+    add_since(metrics->pushed_rows, stats->pushed_rows, last->pushed_rows);
+    add_since(metrics->repeated_pushes, stats->repeated_pushes, last->repeated_pushes);
+    add_since(metrics->refused, stats->refused, last->refused);
+    add_since(metrics->malformed, malformed, metrics->last_malformed);
+    metric_set(metrics->rows, (double)stats->rows);
+    metric_set(metrics->bytes, (double)stats->bytes);
+    metric_set(metrics->waiting_pulls, (double)stats->waiting_pulls);
+    metric_set(metrics->sessions, (double)stats->sessions);
+    metric_set(metrics->trainers, (double)stats->trainers);
+    metric_set(metrics->clock_min, (double)stats->clock_min);
+    metrics->last = *stats;
+    metrics->last_malformed = malformed;
+}
+
+void shard_metrics_handled(struct shard_metrics *metrics, const Anthill__Envelope *envelope,
+                           uint64_t ns)
+{
+    double seconds = (double)ns / (double)NS_PER_S;
+    if (envelope->body_case == ANTHILL__ENVELOPE__BODY_PULL) {
+        metric_observe(metrics->pull_seconds, seconds);
+    } else if (envelope->body_case == ANTHILL__ENVELOPE__BODY_PUSH) {
+        metric_observe(metrics->push_seconds, seconds);
+    }
+}

@@ -1,0 +1,31 @@
+/* The numbers that a server shows about one of its shards (anthill_ps_*). */
+#ifndef ANTHILL_PS_SHARD_METRICS_H
+#define ANTHILL_PS_SHARD_METRICS_H
+
+#include <stdint.h>
+
+#include "common/metrics.h"
+#include "common/wire.h"
+#include "ps/shard.h"
+
+struct shard_metrics {
+    struct metric *pulls, *pushes, *pulled_rows, *pushed_rows, *repeated_pushes, *refused;
+    struct metric *malformed, *dropped, *checkpoints, *checkpoint_failures;
+    struct metric *rows, *bytes, *waiting_pulls, *sessions, *trainers, *clock_min, *ready;
+    struct metric *pull_seconds, *push_seconds, *checkpoint_seconds;
+    struct shard_stats last; /* what the counters have been told of */
+    uint64_t last_malformed;
+};
+
+/* Registers the metrics with the label shard="N". */
+void shard_metrics_init(struct shard_metrics *metrics, uint32_t shard);
+
+/* Brings counters and gauges up to date. */
+void shard_metrics_update(struct shard_metrics *metrics, const struct shard_stats *stats,
+                          uint64_t malformed);
+
+/* A request has been handled. */
+void shard_metrics_handled(struct shard_metrics *metrics, const Anthill__Envelope *envelope,
+                           uint64_t ns);
+
+#endif

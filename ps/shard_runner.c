@@ -1,0 +1,422 @@
+/* Reading order: what goes to clients; what goes to the coordinator; its orders; the loop. */
+#include "ps/shard_runner.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/program.h"
+#include "common/transport.h"
+#include "ps/checkpoint.h"
+#include "ps/shard.h"
+#include "ps/shard_metrics.h"
+
+#define BEAT_NS           NS_PER_S
+#define TURN_NS           (50 * NS_PER_MS) /* how often a stop request is looked for */
+#define RETRY_NS          NS_PER_MS        /* of replies that could not be sent */
+#define RECEIVE_MAX       64               /* messages in a turn, so that timers are looked at */
+#define UNSENT_MAX        4096
+#define UNSENT_BYTES_MAX  (UINT64_C(256) << 20)
+#define SESSION_IDLE_NS   (600 * NS_PER_S)
+#define DAMAGED_STEPS_MAX 64
+
+struct runner {
+    const struct shard_runner_options *options;
+    const struct server_options *server;
+    struct transport *clients, *coordinator;
+    struct shard *shard;
+    struct shard_metrics metrics;
+    struct outbox outbox;
+    struct message *unsent; /* to clients whose queue is full */
+    uint32_t unsent_count;
+    uint64_t unsent_bytes;
+
+    uint64_t incarnation, request, map_version;
+    bool serves;     /* it has restored */
+    bool registered; /* the coordinator knows that it serves */
+    uint64_t heard_ns, beat_due_ns;
+    uint64_t restored_step;
+    uint64_t damaged_steps[DAMAGED_STEPS_MAX];
+    uint32_t damaged_count;
+    struct error damage; /* of the last of them */
+
+    /* The last checkpoint ordered, and how it went: an order may come twice. */
+    uint64_t written_step, written_bytes, written_checksum;
+    struct error written;
+
+    bool stopped;
+    enum status status;
+    struct error *error;
+};
+
+/* ---- clients -------------------------------------------------------------------------------- */
+
+static uint64_t message_bytes(const struct message *message)
+{
+    uint64_t bytes = message->header.bytes;
+    for (unsigned i = 0; i < message->payload_count; i++) {
+        bytes += message->payload[i].bytes;
+    }
+    return bytes;
+}
+
+/* Keeps a reply for a slow client. Beyond the limits it is dropped: the client asks again. */
+static void keep_unsent(struct runner *runner, struct message *message)
+{
+    uint64_t bytes = message_bytes(message);
+    if (runner->unsent_count == UNSENT_MAX || runner->unsent_bytes + bytes > UNSENT_BYTES_MAX) {
+        metric_add(runner->metrics.dropped, 1);
+        wire_message_deinit(message);
+        return;
+    }
+    runner->unsent[runner->unsent_count++] = *message;
+    runner->unsent_bytes += bytes;
+    *message = (struct message){0};
+}
+
+static void retry_unsent(struct runner *runner)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < runner->unsent_count; i++) {
+        struct message *message = &runner->unsent[i];
+        uint64_t bytes = message_bytes(message);
+        if (transport_send(runner->clients, message) == STATUS_BUSY) {
+            runner->unsent[kept++] = *message;
+        } else {
+            runner->unsent_bytes -= bytes;
+        }
+    }
+    runner->unsent_count = kept;
+}
+
+static void send_replies(struct runner *runner)
+{
+    for (unsigned i = 0; i < runner->outbox.count; i++) {
+        struct message *message = &runner->outbox.messages[i];
+        /* A client that has gone (STATUS_UNAVAILABLE) needs no answer. */
+        if (transport_send(runner->clients, message) == STATUS_BUSY) keep_unsent(runner, message);
+    }
+    outbox_clear(&runner->outbox);
+}
+
+/* True when there may be more. */
+static bool serve_clients(struct runner *runner)
+{
+    struct message message;
+    for (unsigned i = 0; i < RECEIVE_MAX; i++) {
+        if (transport_receive(runner->clients, &message) != STATUS_OK) return false;
+        uint64_t start_ns = clock_now_ns();
+        shard_handle(runner->shard, start_ns, &message, &runner->outbox);
+        shard_metrics_handled(&runner->metrics, message.envelope, clock_now_ns() - start_ns);
+        wire_message_deinit(&message);
+        send_replies(runner);
+    }
+    return true;
+}
+
+/* ---- to the coordinator --------------------------------------------------------------------- */
+
+static void end(struct runner *runner, enum status status, const struct error *error)
+{
+    runner->stopped = true;
+    runner->status = status;
+    if (error != NULL && runner->error != NULL) *runner->error = *error;
+}
+
+static void tell(struct runner *runner, Anthill__Envelope *envelope)
+{
+    envelope->request = ++runner->request;
+    envelope->map_version = runner->map_version;
+    struct message message;
+    if (wire_pack(&message, 0, envelope, NULL, 0) != STATUS_OK) return;
+    /* A full queue holds older copies of the same. */
+    if (transport_send(runner->coordinator, &message) != STATUS_OK) wire_message_deinit(&message);
+}
+
+static void tell_register(struct runner *runner)
+{
+    Anthill__ShardRegister body = ANTHILL__SHARD_REGISTER__INIT;
+    body.server = runner->server->server;
+    body.shard = runner->options->shard;
+    body.endpoint = (char *)transport_endpoint(runner->clients);
+    body.incarnation = runner->incarnation;
+    body.restored_step = runner->restored_step;
+    body.ready = runner->serves;
+    body.n_damaged_steps = runner->damaged_count;
+    body.damaged_steps = runner->damaged_steps;
+    if (runner->damaged_count > 0) body.text = runner->damage.text;
+    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+    envelope.body_case = ANTHILL__ENVELOPE__BODY_SHARD_REGISTER;
+    envelope.shard_register = &body;
+    tell(runner, &envelope);
+}
+
+static void tell_heartbeat(struct runner *runner, const struct shard_stats *stats)
+{
+    Anthill__ShardHeartbeat body = ANTHILL__SHARD_HEARTBEAT__INIT;
+    body.server = runner->server->server;
+    body.shard = runner->options->shard;
+    body.incarnation = runner->incarnation;
+    body.rows = stats->rows;
+    body.bytes = stats->bytes;
+    body.pulls = stats->pulled_rows;
+    body.pushes = stats->pushed_rows;
+    body.clock_min = stats->clock_min;
+    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+    envelope.body_case = ANTHILL__ENVELOPE__BODY_SHARD_HEARTBEAT;
+    envelope.shard_heartbeat = &body;
+    tell(runner, &envelope);
+}
+
+static void tell_checkpoint(struct runner *runner)
+{
+    Anthill__CheckpointDone body = ANTHILL__CHECKPOINT_DONE__INIT;
+    body.server = runner->server->server;
+    body.shard = runner->options->shard;
+    body.step = runner->written_step;
+    body.status = (uint32_t)runner->written.status;
+    body.text = runner->written.text;
+    body.bytes = runner->written_bytes;
+    body.checksum = runner->written_checksum;
+    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+    envelope.body_case = ANTHILL__ENVELOPE__BODY_CHECKPOINT_DONE;
+    envelope.checkpoint_done = &body;
+    tell(runner, &envelope);
+}
+
+/* Once a second: says that this shard lives, and looks after what expires. */
+static void beat(struct runner *runner, uint64_t now_ns)
+{
+    runner->beat_due_ns = now_ns + BEAT_NS;
+    if (!runner->registered) tell_register(runner);
+    if (!runner->serves) return;
+    shard_tick(runner->shard, now_ns, &runner->outbox);
+    send_replies(runner);
+    struct shard_stats stats;
+    shard_stats(runner->shard, &stats);
+    shard_metrics_update(&runner->metrics, &stats, transport_malformed_count(runner->clients));
+    if (runner->registered) tell_heartbeat(runner, &stats);
+}
+
+/* ---- its orders ----------------------------------------------------------------------------- */
+
+static bool is_damaged(const struct runner *runner, uint64_t step)
+{
+    for (uint32_t i = 0; i < runner->damaged_count; i++) {
+        if (runner->damaged_steps[i] == step) return true;
+    }
+    return false;
+}
+
+/* This shard's place in the slot map. */
+static enum status find_self(const struct runner *runner, const Anthill__SlotMap *map,
+                             uint32_t *self, struct error *error)
+{
+    for (size_t i = 0; map != NULL && i < map->n_shards; i++) {
+        const Anthill__ShardEntry *entry = map->shards[i];
+        if (entry->server != runner->server->server || entry->shard != runner->options->shard) {
+            continue;
+        }
+        bool sound = map->slot_count > 0 && map->n_owners == map->slot_count;
+        *self = (uint32_t)i;
+        if (sound) return STATUS_OK;
+    }
+    return error_set(error, STATUS_CORRUPT,
+                     "coordinator at %s: its order to restore has no slot map with server %u "
+                     "shard %u",
+                     runner->server->coordinator, runner->server->server, runner->options->shard);
+}
+
+static enum status restore(struct runner *runner, uint64_t step, const Anthill__SlotMap *map,
+                           struct error *error)
+{
+    if (step == 0) return STATUS_OK;
+    uint32_t self = 0;
+    char folder[FILE_PATH_BYTES];
+    enum status status = find_self(runner, map, &self, error);
+    if (status != STATUS_OK) {
+        end(runner, status, error);
+        return status;
+    }
+    status = file_path(folder, error, "%s/step-%" PRIu64, runner->server->checkpoint_dir, step);
+    if (status != STATUS_OK) return status;
+    return checkpoint_read(runner->shard, folder, map, self, error);
+}
+
+static void follow_restore(struct runner *runner, const Anthill__ShardOrder *order)
+{
+    uint64_t step = order->restore_step;
+    if (runner->serves || is_damaged(runner, step)) return; /* an order that came twice */
+    struct error error = {0};
+    enum status status = restore(runner, step, order->map, &error);
+    if (runner->stopped) return;
+    if (status == STATUS_OK) {
+        runner->serves = true;
+        runner->restored_step = step;
+        atomic_store(runner->options->ready, true);
+        metric_set(runner->metrics.ready, 1);
+        log_event(LOG_INFO, "shard_ready", "server=%u shard=%u endpoint=%s step=%" PRIu64,
+                  runner->server->server, runner->options->shard,
+                  transport_endpoint(runner->clients), step);
+    } else if ((status == STATUS_CORRUPT || status == STATUS_NOT_FOUND) &&
+               runner->damaged_count < DAMAGED_STEPS_MAX) {
+        runner->damaged_steps[runner->damaged_count++] = step;
+        runner->damage = error;
+        log_event(LOG_WARN, "checkpoint_damaged", "step=%" PRIu64 " reason=%s", step, error.text);
+    } else {
+        end(runner, status, &error);
+        return;
+    }
+    tell_register(runner);
+}
+
+static void follow_checkpoint(struct runner *runner, uint64_t step)
+{
+    if (step != runner->written_step) {
+        uint64_t start_ns = clock_now_ns();
+        runner->written_step = step;
+        runner->written = (struct error){0};
+        runner->written_bytes = runner->written_checksum = 0;
+        enum status status =
+            checkpoint_write(runner->shard, runner->server->checkpoint_dir, step,
+                             runner->server->server, runner->options->shard, &runner->written_bytes,
+                             &runner->written_checksum, &runner->written);
+        double seconds = (double)(clock_now_ns() - start_ns) / (double)NS_PER_S;
+        runner->written.status = status;
+        metric_observe(runner->metrics.checkpoint_seconds, seconds);
+        if (status == STATUS_OK) {
+            metric_add(runner->metrics.checkpoints, 1);
+            log_event(LOG_INFO, "checkpoint_written",
+                      "server=%u shard=%u step=%" PRIu64 " bytes=%" PRIu64 " seconds=%.3f",
+                      runner->server->server, runner->options->shard, step, runner->written_bytes,
+                      seconds);
+        } else {
+            metric_add(runner->metrics.checkpoint_failures, 1);
+            log_event(LOG_ERROR, "checkpoint_failed", "server=%u shard=%u step=%" PRIu64 " %s",
+                      runner->server->server, runner->options->shard, step, runner->written.text);
+        }
+    }
+    tell_checkpoint(runner);
+}
+
+static void follow(struct runner *runner, const Anthill__ShardOrder *order)
+{
+    if (order->stop) {
+        end(runner, STATUS_OK, NULL);
+        return;
+    }
+    if (order->restore) {
+        follow_restore(runner, order);
+        return;
+    }
+    if (!runner->serves) return;
+    runner->registered = true;
+    if (order->map != NULL && order->map->version != runner->map_version) {
+        runner->map_version = order->map->version;
+        shard_set_map_version(runner->shard, runner->map_version);
+    }
+    if (order->n_sessions_gone > 0) {
+        shard_sessions_gone(runner->shard, order->sessions_gone, (uint32_t)order->n_sessions_gone,
+                            &runner->outbox);
+        send_replies(runner);
+    }
+    if (order->checkpoint_step != 0) follow_checkpoint(runner, order->checkpoint_step);
+}
+
+static void hear_error(struct runner *runner, const Anthill__Envelope *envelope)
+{
+    struct error error;
+    enum status status = wire_error(envelope, &error);
+    if (status == STATUS_NOT_FOUND) { /* a coordinator that does not know this shard yet */
+        runner->registered = false;
+        runner->beat_due_ns = 0;
+    } else if (status != STATUS_BUSY) {
+        error_wrap(&error, status, "coordinator at %s", runner->server->coordinator);
+        end(runner, status, &error);
+    }
+}
+
+static void hear_coordinator(struct runner *runner)
+{
+    struct message message;
+    while (!runner->stopped && transport_receive(runner->coordinator, &message) == STATUS_OK) {
+        runner->heard_ns = clock_now_ns();
+        if (message.envelope->body_case == ANTHILL__ENVELOPE__BODY_SHARD_ORDER) {
+            follow(runner, message.envelope->shard_order);
+        } else if (message.envelope->body_case == ANTHILL__ENVELOPE__BODY_ERROR) {
+            hear_error(runner, message.envelope);
+        }
+        wire_message_deinit(&message);
+    }
+}
+
+/* A shard that serves goes on without the coordinator; one that has not begun cannot. */
+static void check_silence(struct runner *runner, uint64_t now_ns)
+{
+    if (runner->serves || now_ns - runner->heard_ns < runner->server->timeout_ns) return;
+    struct error error;
+    error_set(&error, STATUS_UNAVAILABLE, "coordinator at %s has not answered for %.1f s",
+              runner->server->coordinator, (double)(now_ns - runner->heard_ns) / (double)NS_PER_S);
+    end(runner, STATUS_UNAVAILABLE, &error);
+}
+
+/* ---- the loop ------------------------------------------------------------------------------- */
+
+static void loop(struct runner *runner)
+{
+    runner->heard_ns = clock_now_ns();
+    while (!runner->stopped) {
+        if (atomic_load(runner->options->stop) || program_stop_requested()) return;
+        bool more = runner->serves && serve_clients(runner);
+        if (runner->unsent_count > 0) retry_unsent(runner);
+        hear_coordinator(runner);
+        uint64_t now_ns = clock_now_ns();
+        if (now_ns >= runner->beat_due_ns) beat(runner, now_ns);
+        check_silence(runner, now_ns);
+        if (more || runner->stopped) continue;
+        struct transport *both[2] = {runner->coordinator, runner->clients};
+        uint64_t wait_ns = runner->unsent_count > 0 ? RETRY_NS : TURN_NS;
+        transport_poll(both, runner->serves ? 2 : 1, wait_ns);
+    }
+}
+
+enum status shard_runner_run(const struct shard_runner_options *options, struct error *error)
+{
+    struct runner runner = {.options = options,
+                            .server = options->server,
+                            .incarnation = clock_wall_ns(),
+                            .error = error};
+    shard_metrics_init(&runner.metrics, options->shard);
+    struct shard_options shard_options = {
+        .server = options->server->server,
+        .shard = options->shard,
+        .incarnation = runner.incarnation,
+        .session_idle_ns = SESSION_IDLE_NS,
+    };
+    runner.unsent = malloc(UNSENT_MAX * sizeof *runner.unsent);
+    runner.status = shard_create(&runner.shard, &shard_options);
+    if (runner.status != STATUS_OK || runner.unsent == NULL) {
+        runner.status = error_set(error, STATUS_NOMEM, "no memory for shard %u", options->shard);
+    }
+    if (runner.status == STATUS_OK) {
+        runner.status = transport_listen(&runner.clients, options->endpoint, error);
+    }
+    if (runner.status == STATUS_OK) {
+        runner.status = transport_connect(&runner.coordinator, options->server->coordinator, error);
+        if (runner.status != STATUS_OK) error_wrap(error, runner.status, "coordinator");
+    }
+    if (runner.status == STATUS_OK) loop(&runner);
+    for (uint32_t i = 0; i < runner.unsent_count; i++) {
+        wire_message_deinit(&runner.unsent[i]);
+    }
+    free(runner.unsent);
+    outbox_deinit(&runner.outbox);
+    transport_close(runner.clients);
+    transport_close(runner.coordinator);
+    shard_destroy(runner.shard);
+    return runner.status;
+}
