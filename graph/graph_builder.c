@@ -91,6 +91,7 @@ enum status graph_builder_create(struct graph_builder **out, const struct graph_
     builder->labels = (struct node_column){.item_bytes = sizeof(int32_t), .fill = 0xff};
     builder->features =
         (struct node_column){.item_bytes = sizeof(struct feature_place), .fill = 0xff};
+    builder->inverse = (struct node_column){.item_bytes = 1};
     builder->nodes = node_index_create(names);
     builder->types = node_index_create(true);
     builder->classes = node_index_create(true);
@@ -124,6 +125,7 @@ void graph_builder_destroy(struct graph_builder *builder)
     node_index_destroy(builder->nodes);
     node_index_destroy(builder->types);
     node_index_destroy(builder->classes);
+    free(builder->inverse.data);
     free(builder->labels.data);
     free(builder->splits.data);
     free(builder->features.data);
@@ -175,6 +177,12 @@ enum status graph_builder_edge_type(struct graph_builder *builder, const char *n
     }
     *type = (uint16_t)number;
     return STATUS_OK;
+}
+
+void graph_builder_mark_inverse(struct graph_builder *builder, uint16_t type)
+{
+    CHECK(type < node_index_count(builder->types));
+    *(uint8_t *)column_at(&builder->inverse, type) = 1;
 }
 
 enum status graph_builder_edge(struct graph_builder *builder, const struct edge *edge,

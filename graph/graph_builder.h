@@ -46,6 +46,9 @@ enum status graph_builder_source(struct graph_builder *builder, const char *path
 enum status graph_builder_edge_type(struct graph_builder *builder, const char *name, size_t bytes,
                                     uint16_t *type, struct error *error) MUST_CHECK;
 
+/* Says that a type holds the edges of another one against their direction. */
+void graph_builder_mark_inverse(struct graph_builder *builder, uint16_t type);
+
 /* src and dst are numbers of nodes that exist. */
 enum status graph_builder_edge(struct graph_builder *builder, const struct edge *edge,
                                struct error *error) MUST_CHECK;

@@ -33,6 +33,7 @@ struct graph_builder {
     char partial[FILE_PATH_BYTES], temporary[FILE_PATH_BYTES], features_path[FILE_PATH_BYTES];
     struct node_index *nodes;
     struct node_index *types, *classes;
+    struct node_column inverse; /* uint8_t a type: 1 when marked */
     struct edge_file *edges;
     struct node_column labels;   /* int32_t */
     struct node_column splits;   /* uint8_t[split_count] */

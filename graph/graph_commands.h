@@ -8,6 +8,11 @@
 
 int import_command(int argc, char **argv);
 int info_command(int argc, char **argv);
+int check_command(int argc, char **argv);
+int export_command(int argc, char **argv);
+int partition_command(int argc, char **argv);
+int sample_command(int argc, char **argv);
+int generate_command(int argc, char **argv);
 
 /* "4096", "64K", "256M", "2G". False when it is no such size. */
 bool command_parse_size(const char *text, uint64_t *bytes);

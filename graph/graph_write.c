@@ -272,6 +272,9 @@ static void types_describe(struct graph_builder *builder)
         char text[FILE_PATH_BYTES];
         snprintf(text, sizeof text, "%.*s", (int)bytes, name);
         metadata->edge_types[t].name = graph_metadata_string(text);
+        const uint8_t unmarked = 0;
+        const uint8_t *marked = node_column_get(&builder->inverse, t, &unmarked);
+        metadata->edge_types[t].inverse = *marked != 0;
         if (!inverse) continue;
         snprintf(text, sizeof text, "%.*s-inverse", (int)bytes, name);
         metadata->edge_types[count + t].name = graph_metadata_string(text);

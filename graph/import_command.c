@@ -336,7 +336,7 @@ static struct arguments arguments_default(void)
 static char *arguments_record(int argc, char **argv)
 {
     struct text text = {.data = NULL};
-    text_add(&text, "%s", "");
+    text_add(&text, "import");
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--out") == 0 || strcmp(argv[i], "-o") == 0) {
             i++;
@@ -345,7 +345,7 @@ static char *arguments_record(int argc, char **argv)
         if (strncmp(argv[i], "--out=", 6) == 0 || strncmp(argv[i], "-o", 2) == 0) continue;
         if (strcmp(argv[i], "--quiet") == 0 || strcmp(argv[i], "-q") == 0) continue;
         const bool plain = argv[i][0] != '\0' && strpbrk(argv[i], " \t\n'\"\\") == NULL;
-        text_add(&text, text.bytes > 0 ? " %s" : "%s", plain ? "" : "'");
+        text_add(&text, " %s", plain ? "" : "'");
         for (const char *c = argv[i]; *c != '\0'; c++) {
             if (*c == '\'')
                 text_add(&text, "'\\''");

@@ -124,7 +124,7 @@ static void print_text(const struct graph *graph, const char *path)
     const struct graph_metadata *metadata = graph->metadata;
     const struct degrees degrees = degrees_of(graph);
     printf("%s\n", path);
-    printf("  made by     import %s\n", metadata->arguments);
+    printf("  made by     %s\n", metadata->arguments);
     printf("  nodes       %llu (ids are %ss)\n", ULL(metadata->node_count),
            metadata->ids == GRAPH_IDS_NAME ? "name" : "number");
     printf("  edges       %llu%s%s%s\n", ULL(metadata->edge_count),
