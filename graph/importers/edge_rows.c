@@ -68,55 +68,70 @@ enum status import_edge_columns(const char *names, struct edge_columns **out,
     return status;
 }
 
+bool import_edge_column_is_id(const struct edge_columns *columns, size_t index)
+{
+    return index < columns->count && columns->kinds[index] <= COLUMN_DST;
+}
+
 void import_edge_columns_destroy(struct edge_columns *columns)
 {
     free(columns);
 }
 
-/* NULL when the field is a good id: then *node is set. */
-static const char *node_parse(struct node_index *nodes, const struct field *field, bool fixed,
-                              uint32_t *node)
+/* What is wrong with the row, or NULL. `fault` is the field, `ids` the numbers of src and dst. */
+static const char *row_check(const struct node_index *nodes, const struct edge_columns *columns,
+                             const struct table_row *row, struct edge *edge, uint64_t ids[2],
+                             const char **fault)
 {
-    if (field->bytes == 0) return "the id is empty";
-    if (node_index_has_names(nodes)) {
-        *node = fixed ? node_index_find_name(nodes, field->text, field->bytes)
-                      : node_index_add_name(nodes, field->text, field->bytes);
-    } else {
-        uint64_t id;
-        bool overflow;
-        if (!parse_u64(field, &id, &overflow)) {
-            return overflow ? "the id does not fit in 64 bits (--ids name keeps ids as text)"
-                            : "the id is no number (--ids name keeps ids as text)";
-        }
-        *node = fixed ? node_index_find_number(nodes, id) : node_index_add_number(nodes, id);
-    }
-    if (*node != NODE_NONE) return NULL;
-    return fixed ? "there is no node with this id" : "more than 2^32 nodes";
-}
-
-/* NULL when all fields are good. `field` is the one at fault. */
-static const char *edge_parse(struct graph_builder *builder, const struct edge_columns *columns,
-                              const struct table_row *row, bool fixed, struct edge *edge,
-                              struct field *fault)
-{
-    struct node_index *nodes = graph_builder_nodes(builder);
     const char *reason = NULL;
     *edge = (struct edge){.weight = 1.0f};
     for (uint32_t i = 0; i < columns->count && reason == NULL; i++) {
         const struct field *field = &row->fields[i];
-        *fault = *field;
-        /* Ids come last: a row that is bad for another reason adds no nodes. */
-        if (columns->kinds[i] == COLUMN_WEIGHT && !parse_f32(field, &edge->weight))
-            reason = "the weight is no finite number";
-        if (columns->kinds[i] == COLUMN_TIME && !parse_i64(field, &edge->time))
-            reason = "the time is no whole number of 64 bits";
-        if (columns->kinds[i] == COLUMN_TYPE && field->bytes == 0) reason = "the type is empty";
+        *fault = field->text;
+        switch (columns->kinds[i]) {
+        case COLUMN_SRC:
+        case COLUMN_DST:
+            reason = import_id_check(nodes, field, &ids[columns->kinds[i]]);
+            break;
+        case COLUMN_WEIGHT:
+            if (!parse_f32(field, &edge->weight)) reason = "the weight is no finite number";
+            break;
+        case COLUMN_TIME:
+            if (!parse_i64(field, &edge->time)) reason = "the time is no whole number of 64 bits";
+            break;
+        case COLUMN_TYPE:
+            if (field->bytes == 0) reason = "the type is empty";
+            break;
+        case COLUMN_IGNORED:
+            break;
+        }
     }
+    return reason;
+}
+
+/* The node of one end of an edge; new ones are added unless `fixed`. */
+static const char *node_of(struct node_index *nodes, const struct field *field, uint64_t number,
+                           bool fixed, uint32_t *node)
+{
+    *node = fixed ? import_id_find(nodes, field, number) : import_id_add(nodes, field, number);
+    if (*node != NODE_NONE) return NULL;
+    return fixed ? "there is no node with this id" : "more than 2^32 nodes";
+}
+
+/* A row that is bad for any reason adds no nodes: all is checked before. */
+static const char *edge_parse(struct graph_builder *builder, const struct edge_columns *columns,
+                              const struct table_row *row, bool fixed, struct edge *edge,
+                              const char **fault)
+{
+    struct node_index *nodes = graph_builder_nodes(builder);
+    uint64_t ids[2] = {0, 0};
+    const char *reason = row_check(nodes, columns, row, edge, ids, fault);
     for (uint32_t i = 0; i < columns->count && reason == NULL; i++) {
-        const struct field *field = &row->fields[i];
-        *fault = *field;
-        if (columns->kinds[i] == COLUMN_SRC) reason = node_parse(nodes, field, fixed, &edge->src);
-        if (columns->kinds[i] == COLUMN_DST) reason = node_parse(nodes, field, fixed, &edge->dst);
+        const enum column kind = columns->kinds[i];
+        if (kind != COLUMN_SRC && kind != COLUMN_DST) continue;
+        *fault = row->fields[i].text;
+        reason = node_of(nodes, &row->fields[i], ids[kind], fixed,
+                         kind == COLUMN_SRC ? &edge->src : &edge->dst);
     }
     return reason;
 }
@@ -126,7 +141,7 @@ static enum status row_import(struct import_job *job, struct graph_builder *buil
                               const struct table_row *row, bool fixed, struct error *error)
 {
     struct edge edge;
-    struct field fault;
+    const char *fault = "";
     const char *path = table_reader_path(reader);
     const uint64_t line = table_reader_line(reader);
     if (row->count != columns->count) {
@@ -135,7 +150,7 @@ static enum status row_import(struct import_job *job, struct graph_builder *buil
     }
     const char *reason = edge_parse(builder, columns, row, fixed, &edge, &fault);
     if (reason != NULL)
-        return import_bad_row(job, path, line, error, "\"%.100s\": %s", fault.text, reason);
+        return import_bad_row(job, path, line, error, "\"%.100s\": %s", fault, reason);
     for (uint32_t i = 0; i < columns->count; i++) {
         if (columns->kinds[i] != COLUMN_TYPE) continue;
         enum status status = graph_builder_edge_type(builder, row->fields[i].text,

@@ -47,22 +47,14 @@ static enum status node_table_header(struct node_table *table, struct error *err
     return STATUS_OK;
 }
 
-/* The number or name of a node, added. NULL or what is wrong with it. */
+/* Adds a node. NULL or what is wrong with its id. */
 static const char *node_add(struct node_index *nodes, const struct field *field, uint32_t *node)
 {
     const uint32_t before = node_index_count(nodes);
-    if (field->bytes == 0) return "the id is empty";
-    if (node_index_has_names(nodes)) {
-        *node = node_index_add_name(nodes, field->text, field->bytes);
-    } else {
-        uint64_t id;
-        bool overflow;
-        if (!parse_u64(field, &id, &overflow)) {
-            return overflow ? "the id does not fit in 64 bits (--ids name keeps ids as text)"
-                            : "the id is no number (--ids name keeps ids as text)";
-        }
-        *node = node_index_add_number(nodes, id);
-    }
+    uint64_t number;
+    const char *reason = import_id_check(nodes, field, &number);
+    if (reason != NULL) return reason;
+    *node = import_id_add(nodes, field, number);
     if (*node == NODE_NONE) return "more than 2^32 nodes";
     return *node < before ? "the node is there twice" : NULL;
 }
@@ -148,8 +140,9 @@ static enum status nodes_read(struct import_job *job, struct graph_builder *buil
 }
 
 /* Whether ids are names: as asked for, or as the first row's id shows. The row is given back. */
-static enum status names_decide(const struct import_job *job, const struct node_table *table,
-                                struct table_reader *edges, bool *names, struct error *error)
+static enum status names_decide(struct import_job *job, const struct node_table *table,
+                                struct table_reader *edges, const struct edge_columns *columns,
+                                bool *names, struct error *error)
 {
     struct table_row row;
     uint64_t number;
@@ -159,14 +152,15 @@ static enum status names_decide(const struct import_job *job, const struct node_
     struct table_reader *reader = table->reader != NULL ? table->reader : edges;
     enum status status = table_reader_next(reader, &row, error);
     if (status == STATUS_OK && reader == edges && job->header) {
-        /* The header is passed over by the one who reads the rows: look at the row behind it. */
-        return error_set(error, STATUS_USAGE, "--header needs --ids number or --ids name");
+        job->header = false;
+        status = table_reader_next(reader, &row, error);
     }
     if (status != STATUS_OK || row.count == 0) return status;
     table_reader_unread(reader);
     for (size_t i = 0; i < row.count && !*names; i++) {
-        bool is_id =
-            reader == edges ? i < 2 : table->columns[i < table->column_count ? i : 0] == NODE_ID;
+        const bool is_id = reader == edges
+                               ? import_edge_column_is_id(columns, i)
+                               : i < table->column_count && table->columns[i] == NODE_ID;
         if (is_id) *names = !parse_u64(&row.fields[i], &number, &overflow) && !overflow;
     }
     return STATUS_OK;
@@ -188,7 +182,7 @@ enum status import_edges(struct import_job *job, struct graph_summary *summary, 
         status = table_reader_open(&table.reader, job->nodes, 0, error);
         if (status == STATUS_OK) status = node_table_header(&table, error);
     }
-    if (status == STATUS_OK) status = names_decide(job, &table, edges, &names, error);
+    if (status == STATUS_OK) status = names_decide(job, &table, edges, columns, &names, error);
     if (status == STATUS_OK)
         status = graph_builder_create(&builder, &job->graph, names, layout, error);
     if (status == STATUS_OK && job->nodes != NULL) {

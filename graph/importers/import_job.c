@@ -75,3 +75,26 @@ bool import_split_code(const struct field *field, enum graph_split *code)
     }
     return false;
 }
+
+const char *import_id_check(const struct node_index *nodes, const struct field *field,
+                            uint64_t *number)
+{
+    bool overflow;
+    *number = 0;
+    if (field->bytes == 0) return "the id is empty";
+    if (node_index_has_names(nodes) || parse_u64(field, number, &overflow)) return NULL;
+    return overflow ? "the id does not fit in 64 bits (--ids name keeps ids as text)"
+                    : "the id is no number (--ids name keeps ids as text)";
+}
+
+uint32_t import_id_add(struct node_index *nodes, const struct field *field, uint64_t number)
+{
+    return node_index_has_names(nodes) ? node_index_add_name(nodes, field->text, field->bytes)
+                                       : node_index_add_number(nodes, number);
+}
+
+uint32_t import_id_find(const struct node_index *nodes, const struct field *field, uint64_t number)
+{
+    return node_index_has_names(nodes) ? node_index_find_name(nodes, field->text, field->bytes)
+                                       : node_index_find_number(nodes, number);
+}

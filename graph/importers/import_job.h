@@ -50,16 +50,25 @@ enum status import_progress(struct import_job *job, const char *what, uint64_t c
 /* "train", "valid" (or "val", "validation"), "test", "none" or 0 to 3. */
 bool import_split_code(const struct field *field, enum graph_split *code);
 
+/* External ids as they stand in text. import_id_check says what is wrong with one, or NULL;
+ * `number` is that of a good id of an index of numbers. The others need a checked id; NODE_NONE:
+ * the index is full, or the node is not there. */
+const char *import_id_check(const struct node_index *nodes, const struct field *field,
+                            uint64_t *number);
+uint32_t import_id_add(struct node_index *nodes, const struct field *field, uint64_t number);
+uint32_t import_id_find(const struct node_index *nodes, const struct field *field, uint64_t number);
+
 /* The rows of an svmlight file as nodes 0, 1, 2, ...: label (-1: unknown), then column:value from
  * column 0 on, ascending. */
 enum status import_svmlight_nodes(struct import_job *job, struct graph_builder *builder,
                                   const char *path, struct error *error) MUST_CHECK;
 
 /* Edges of a text table, whose columns `job->columns` names (default "src,dst"). `fixed`: ids that
- * are no nodes yet are bad rows instead of new nodes. Takes over `reader`, opened on job->edges. */
+ * are no nodes yet are bad rows instead of new nodes. */
 struct edge_columns;
 enum status import_edge_columns(const char *names, struct edge_columns **columns,
                                 struct edge_layout *layout, struct error *error) MUST_CHECK;
+bool import_edge_column_is_id(const struct edge_columns *columns, size_t index);
 void import_edge_columns_destroy(struct edge_columns *columns);
 enum status import_edge_rows(struct import_job *job, struct graph_builder *builder,
                              struct table_reader *reader, const struct edge_columns *columns,

@@ -28,23 +28,6 @@ static enum status names_decide(const struct import_job *job, const char *path, 
     return status;
 }
 
-/* NULL or what is wrong with the id; a good one is checked only, not added. */
-static const char *id_check(const struct node_index *nodes, const struct field *field,
-                            uint64_t *number)
-{
-    bool overflow;
-    if (field->bytes == 0) return "the id is empty";
-    if (node_index_has_names(nodes) || parse_u64(field, number, &overflow)) return NULL;
-    return overflow ? "the id does not fit in 64 bits (--ids name keeps ids as text)"
-                    : "the id is no number (--ids name keeps ids as text)";
-}
-
-static uint32_t id_add(struct node_index *nodes, const struct field *field, uint64_t number)
-{
-    return node_index_has_names(nodes) ? node_index_add_name(nodes, field->text, field->bytes)
-                                       : node_index_add_number(nodes, number);
-}
-
 static enum status triple_add(struct import_job *job, struct graph_builder *builder,
                               struct table_reader *reader, const struct table_row *row,
                               enum graph_split split, struct error *error)
@@ -57,10 +40,10 @@ static enum status triple_add(struct import_job *job, struct graph_builder *buil
         return import_bad_row(job, path, line, error,
                               "expected 3 columns (head, relation, tail), found %zu", row->count);
     }
-    const char *reason = id_check(nodes, &row->fields[HEAD], &head);
+    const char *reason = import_id_check(nodes, &row->fields[HEAD], &head);
     const char *fault = row->fields[HEAD].text;
     if (reason == NULL) {
-        reason = id_check(nodes, &row->fields[TAIL], &tail);
+        reason = import_id_check(nodes, &row->fields[TAIL], &tail);
         fault = row->fields[TAIL].text;
     }
     if (reason == NULL && row->fields[RELATION].bytes == 0) {
@@ -74,8 +57,8 @@ static enum status triple_add(struct import_job *job, struct graph_builder *buil
                                                  row->fields[RELATION].bytes, &edge.type, error);
     if (status != STATUS_OK)
         return error_wrap(error, status, "%s:%llu", path, (unsigned long long)line);
-    edge.src = id_add(nodes, &row->fields[HEAD], head);
-    edge.dst = id_add(nodes, &row->fields[TAIL], tail);
+    edge.src = import_id_add(nodes, &row->fields[HEAD], head);
+    edge.dst = import_id_add(nodes, &row->fields[TAIL], tail);
     if (edge.src == NODE_NONE || edge.dst == NODE_NONE)
         return error_set(error, STATUS_INVALID, "%s: more than 2^32 entities", path);
     return graph_builder_edge(builder, &edge, error);
