@@ -80,8 +80,9 @@ static void tables_remove_last(struct client_core *core)
         struct client_link *link = &core->links[i];
         if (link->tables_open > last) link->tables_open = last;
         if (link->hello_id == 0 || link->hello_tables <= last) continue;
-        link->hello_id = 0; /* an answer to it would speak of the table that is gone */
+        link->hello_id = 0; /* an answer to it would speak, or speaks, of the table that is gone */
         link->hello_due_ns = 0;
+        if (link->status != STATUS_UNAVAILABLE) link->status = STATUS_OK;
     }
 }
 
