@@ -6,9 +6,6 @@
 #include "common/rng.h"
 #include "worker/layers/layer.h"
 
-/* What a row of sparse features is taken to need at most, as columns and values. */
-#define SPARSE_ROW_FLOATS 256
-
 struct model {
     struct layer *layers;
     uint32_t layer_count;
@@ -56,6 +53,9 @@ static enum status prepare_layers(struct model *model, struct layer_plan *plan, 
                               layer->kind->name);
         columns = layer->out;
     }
+    if (plan->parameter_count == 0)
+        return error_set(error, STATUS_CONFIG,
+                         "model.layers: none has weights; expected a linear, sage or gcn layer");
     if (columns != plan->graph->class_count)
         return error_set(error, STATUS_CONFIG,
                          "model.layers: layer %u is the last and has %u units; expected %u, the "
@@ -155,14 +155,14 @@ uint32_t model_stage_units(const struct model *model, uint32_t stage)
 uint64_t model_stage_row_floats(const struct model *model, uint32_t stage)
 {
     CHECK(stage < model->stage_count);
-    uint64_t floats = SPARSE_ROW_FLOATS;
+    uint64_t floats = 0;
     for (uint32_t i = model->stage_first[stage]; i < model->stage_first[stage + 1]; i++) {
         const struct layer *layer = &model->layers[i];
-        bool sparse = i == 0 && model->features == GRAPH_FEATURES_SPARSE;
-        floats += sparse ? model->embedding_dim : layer->in;
-        /* Layers with weights make a matrix for themselves and one for each group of edges. */
-        if (layer->out != layer->in || layer->kind->convolution)
-            floats += (uint64_t)layer->out * (1 + layer->group_count);
+        if (layer->kind->in_place) continue;
+        /* A group of edges keeps what it maps, or what it aggregates where that is narrower. */
+        bool sparse = stage == 0 && model->features == GRAPH_FEATURES_SPARSE;
+        uint32_t kept = sparse || layer->out < layer->in ? layer->out : layer->in;
+        floats += layer->out + (uint64_t)kept * layer->group_count;
     }
     return floats;
 }

@@ -63,7 +63,8 @@ struct tensor *model_forward(const struct model *model, struct tape *tape,
  * convolutions (one stage). Returns [block->dst_count, model_stage_units]. */
 uint32_t model_stage_count(const struct model *model);
 uint32_t model_stage_units(const struct model *model, uint32_t stage);
-/* About how many floats a src row of the stage takes while it is computed: for planning memory. */
+/* About how many floats the layers of a stage make of one row, its input not counted: for planning
+ * memory. */
 uint64_t model_stage_row_floats(const struct model *model, uint32_t stage);
 struct tensor *model_stage_forward(const struct model *model, uint32_t stage, struct tape *tape,
                                    const struct model_weights *weights, const struct block *block,

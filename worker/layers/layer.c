@@ -127,6 +127,13 @@ struct layer_value layer_value_aggregate(struct tape *tape, const struct layer_v
     return result;
 }
 
+/* Whether many src rows have no edge. Then the others are copied together before they are mapped,
+ * at the cost of a pass over all src numbers. */
+static bool reads_few(const struct edge_set *edges)
+{
+    return edges->edge_count < edges->src_count;
+}
+
 /* Whether mapping the src rows and aggregating the results costs less than aggregating the src rows
  * and mapping the results. Sparse rows are always mapped first: their sum is hardly sparse. */
 static bool map_first(const struct layer_value *value, const struct edge_set *edges,
@@ -136,6 +143,7 @@ static bool map_first(const struct layer_value *value, const struct edge_set *ed
     double in = w->rows, out = w->cols, edge_count = edges->edge_count;
     double sources = edges->src_count < edges->edge_count ? edges->src_count : edge_count;
     double before = sources * in * out + edge_count * out * GATHER_COST;
+    if (reads_few(edges)) before += edges->src_count * GATHER_COST;
     double after = edges->dst_count * in * out + edge_count * in * GATHER_COST;
     return before < after;
 }
@@ -149,8 +157,7 @@ struct tensor *layer_value_convolve(struct tape *tape, const struct layer_value 
         struct layer_value rows = layer_value_aggregate(tape, value, edges, aggregate);
         return layer_value_linear(tape, &rows, NULL, rows.rows, w, into);
     }
-    /* Where most src rows are read anyway, copying the few that are does not pay. */
-    if (edges->edge_count < edges->src_count) edge_set_compact(edges, tape_arena(tape));
+    if (reads_few(edges)) edge_set_compact(edges, tape_arena(tape));
     struct tensor *mapped =
         layer_value_linear(tape, value, edges->sources, edges->src_count, w, NULL);
     return op_aggregate(tape, mapped, edges, aggregate, into);

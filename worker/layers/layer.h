@@ -48,6 +48,7 @@ struct layer_call {
 struct layer_kind {
     const char *name;
     bool convolution; /* takes a block: rows of its src in, rows of its dst out */
+    bool in_place;    /* has no parameters and makes no matrix of its own at inference */
     /* layer->in is known; sets layer->out and adds the parameters.
      *   errors   STATUS_CONFIG with the reason */
     enum status (*prepare)(struct layer *layer, struct layer_plan *plan,

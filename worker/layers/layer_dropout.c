@@ -27,4 +27,5 @@ static struct layer_value forward(const struct layer *layer, const struct layer_
     return out;
 }
 
-const struct layer_kind layer_dropout = {.name = "dropout", .prepare = prepare, .forward = forward};
+const struct layer_kind layer_dropout = {
+    .name = "dropout", .in_place = true, .prepare = prepare, .forward = forward};

@@ -21,4 +21,5 @@ static struct layer_value forward(const struct layer *layer, const struct layer_
     return out;
 }
 
-const struct layer_kind layer_relu = {.name = "relu", .prepare = prepare, .forward = forward};
+const struct layer_kind layer_relu = {
+    .name = "relu", .in_place = true, .prepare = prepare, .forward = forward};
