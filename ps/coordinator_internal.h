@@ -41,12 +41,12 @@ struct session {
     char *name;
     bool trains;
     enum session_presence presence;
+    bool active;             /* it has asked for leases or sent heartbeats */
     uint64_t done[DONE_MAX]; /* a ring: leases that counted for it */
     uint32_t done_count;
     /* Not on disk. */
     uint64_t join_peer, join_request; /* a repeated Join gets the same session */
     uint64_t seen_ns, gone_ns;
-    bool active;    /* it has asked for leases or sent heartbeats */
     bool announced; /* it has said since the restart which leases it holds */
     uint64_t seeds_done;
     uint64_t granted_request, granted_lease; /* a repeated LeaseRequest gets the same lease */
@@ -219,6 +219,8 @@ void coordinator_sessions_answer(struct turn *turn);
 struct session *coordinator_sessions_find(struct coordinator *coordinator, uint64_t id);
 /* The session of a request, marked as seen; NULL after an ErrorReply. */
 struct session *coordinator_sessions_of(struct turn *turn, const struct message *message);
+/* The session has begun to work: from now on its silence is a loss. */
+void coordinator_sessions_activate(struct turn *turn, struct session *session);
 uint32_t coordinator_sessions_trainers(const struct coordinator *coordinator);
 void coordinator_sessions_append(struct coordinator *coordinator, struct session session);
 

@@ -155,8 +155,8 @@ static bool recovering(const struct coordinator *coordinator, uint64_t now_ns)
     if (now_ns >= coordinator->recover_until_ns) return false;
     for (uint32_t i = 0; i < coordinator->session_count; i++) {
         const struct session *session = &coordinator->sessions[i];
-        if (session->trains && session->presence == SESSION_LIVE && !session->announced)
-            return true;
+        bool works = session->trains && session->active && session->presence == SESSION_LIVE;
+        if (works && !session->announced) return true;
     }
     return false;
 }
@@ -225,7 +225,7 @@ void coordinator_leases_request(struct turn *turn, const struct message *message
                                 "session %llu does not train", (unsigned long long)session->id);
         return;
     }
-    session->active = true;
+    coordinator_sessions_activate(turn, session);
     if (serve_again(turn, session, message)) return;
     for (uint32_t i = 0; i < coordinator->parked_count; i++) {
         struct parked_request *parked = &coordinator->parked[i];
@@ -324,7 +324,7 @@ void coordinator_leases_done(struct turn *turn, const struct message *message)
     struct coordinator *coordinator = turn->coordinator;
     struct session *session = coordinator_sessions_of(turn, message);
     if (session == NULL) return;
-    session->active = true;
+    coordinator_sessions_activate(turn, session);
     uint32_t index = 0;
     bool counted = counted_before(session, done->lease);
     struct open_book *book = NULL;

@@ -223,13 +223,20 @@ struct session *coordinator_sessions_of(struct turn *turn, const struct message 
     return session;
 }
 
+void coordinator_sessions_activate(struct turn *turn, struct session *session)
+{
+    if (session->active) return;
+    session->active = true;
+    turn->effects->save = true;
+}
+
 void coordinator_sessions_heartbeat(struct turn *turn, const struct message *message)
 {
     const Anthill__Heartbeat *beat = message->envelope->heartbeat;
     struct coordinator *coordinator = turn->coordinator;
     struct session *session = coordinator_sessions_of(turn, message);
     if (session == NULL) return;
-    session->active = true;
+    coordinator_sessions_activate(turn, session);
     session->announced = true;
     session->seeds_done = beat->seeds_done;
     uint64_t *lost = malloc((beat->n_leases + 1) * sizeof *lost);

@@ -268,18 +268,18 @@ void coordinator_shards_register(struct turn *turn, const struct message *messag
     coordinator_checkpoints_damaged(turn, registered->damaged_steps, registered->n_damaged_steps,
                                     registered->text);
     uint64_t request = message->envelope->request;
-    if (registered->ready) {
+    /* An older message of a process that is ready by now says nothing new. */
+    if (registered->ready && !shard->ready) {
         shard->restore_step = registered->restored_step;
-        if (!shard->ready) become_ready(turn, shard);
+        become_ready(turn, shard);
+    }
+    if (shard->ready) {
         send_order(turn, shard, request, true, false);
-    } else if (!choose_restore(turn, shard, registered->text)) {
+    } else if (choose_restore(turn, shard, registered->text)) {
+        send_order(turn, shard, request, true, true);
+    } else {
         coordinator_reply_error(turn, message->peer, request, STATUS_CORRUPT, "%s",
                                 coordinator->text != NULL ? coordinator->text : "the run is over");
-    } else {
-        /* It may have lost its rows after it was ready: the same process says so by asking. */
-        if (shard->ready) turn->effects->save = true;
-        shard->ready = false;
-        send_order(turn, shard, request, true, true);
     }
     shard->seen_ns = turn->now_ns;
 }

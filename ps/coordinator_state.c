@@ -101,6 +101,7 @@ static void sessions_out(struct arena *arena, const struct coordinator *coordina
         sessions[i].presence = (uint32_t)session->presence;
         sessions[i].n_done = session->done_count < DONE_MAX ? session->done_count : DONE_MAX;
         sessions[i].done = (uint64_t *)session->done;
+        sessions[i].active = session->active;
         sessions[i].done_next = session->done_count % DONE_MAX;
     }
 }
@@ -346,7 +347,7 @@ static enum status sessions_in(struct coordinator *coordinator,
             .presence = (enum session_presence)in->presence,
             .seen_ns = coordinator->began_ns,
             .gone_ns = coordinator->began_ns,
-            .active = true,
+            .active = in->active,
         };
         if (in->n_done > 0) memcpy(session.done, in->done, in->n_done * sizeof *in->done);
         session.done_count = (uint32_t)in->n_done;

@@ -292,6 +292,7 @@ static void granting_a_lease_saves_nothing(void **state)
     struct fixture *fixture = *state;
     fixture_start_servers(fixture);
     uint64_t session = fixture_join(fixture, 1, 40);
+    fixture_beat(fixture, 1, session, NULL, 0);
     uint64_t saves = fixture->saves;
     uint64_t lease = fixture_lease(fixture, 1, session).lease;
     fixture_beat(fixture, 1, session, &lease, 1);
