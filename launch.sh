@@ -59,7 +59,7 @@ start() { # ROLE COMMAND...: a process that ends when this script does, with its
     local role=$1
     shift
     # stderr is the log; what the coordinator tells a person goes to our own stderr, as fd 3.
-    setpriv --pdeathsig TERM "$@" >>"$run_dir/logs/$role.log" 2>&1 3>&2 </dev/null &
+    setpriv --pdeathsig TERM "$@" 3>&2 >>"$run_dir/logs/$role.log" 2>&1 </dev/null &
     role_of[$!]=$role
     printf '%s\n' "$!" >"$run_dir/pids/$role"
     command_of[$role]=$(printf '%q ' "$@")
@@ -199,11 +199,10 @@ fi
 
 baseline_result=
 if [ "${#baseline[@]}" -gt 0 ] && [ -n "$with_baseline" ]; then
-    main_dir=$run_dir
     settings=("${overrides[@]}")
     for setting in "${baseline[@]}"; do settings+=(--set "$setting"); done
-    settings+=(--set "run.dir=$run_dir-baseline" --set "run.name=$baseline_name")
-    wanted=("${baseline[@]}")
+    settings+=(--set "run.dir=$run_dir-baseline" --set "run.name=$baseline_name"
+        --set expect.value=0)
     resolve "${settings[@]}"
     train "${settings[@]}" || fail $? coordinator
     baseline_result=$(<"$run_dir/result.json")

@@ -215,7 +215,7 @@ static void an_unknown_key_is_named_with_file_and_line(void **state)
 {
     (void)state;
     struct launch launch;
-    char path[128];
+    char path[128] = "";
     launch_init(&launch, path);
     snprintf(path, sizeof path, "%s/wrong.yaml", launch.folder);
     static const char yaml[] = "run:\n  name: x\ntrain:\n  epoch: 3\n";
