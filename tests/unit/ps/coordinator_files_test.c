@@ -11,6 +11,7 @@
 
 #include "common/file.h"
 #include "ps/coordinator_files.h"
+#include "ps/shard.h"
 
 struct folder {
     char path[64];
@@ -135,11 +136,14 @@ static void a_published_checkpoint_may_be_published_again(void **state)
 {
     struct folder *folder = *state;
     assert_int_equal(open_folder(folder, false), STATUS_OK);
-    struct checkpoint_part part = {.server = 0, .shard = 0, .bytes = 1, .checksum = 2};
-    char step[FILE_PATH_BYTES];
-    snprintf(step, sizeof step, "%s",
-             coordinator_files_path(folder->files, "checkpoints/step-1.partial/server-0-shard-0"));
-    assert_int_equal(file_dir_create(step, &folder->error), STATUS_OK);
+    struct checkpoint_part part = {0};
+    struct shard_options options = {.incarnation = 1, .session_idle_ns = 1};
+    struct shard *shard = NULL;
+    assert_int_equal(shard_create(&shard, &options), STATUS_OK);
+    const char *dir = coordinator_files_path(folder->files, "checkpoints");
+    assert_int_equal(checkpoint_write(shard, dir, 1, 0, 0, &part.bytes, &part.checksum, NULL),
+                     STATUS_OK);
+    shard_destroy(shard);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(coordinator_files_publish(folder->files, 1, &part, 1, 1, &folder->error),
                          STATUS_OK);
