@@ -226,7 +226,7 @@ static void send_again(struct client_link *link, struct client_shared *shared,
             if (part->due_ns < link->due_ns) link->due_ns = part->due_ns;
             continue;
         }
-        if (part->copies >= 2) shared->map_wanted = true;
+        shared->map_wanted = true;
         if (part->kind == PART_PULL && part->refused_ns == 0 && link->hello_id == 0) {
             send_hello(link, shared, now_ns);
         }
@@ -304,6 +304,7 @@ static void handle_hello_reply(struct client_link *link, struct client_shared *s
     bool was_open = link->state == LINK_OPEN;
     bool restarted = link->incarnation != 0 && link->incarnation != reply->incarnation;
     link->hello_id = 0;
+    link->hello_due_ns = 0;
     link->refused_ns = 0;
     if (was_open && !restarted && table_count == 0) return;
     if (was_open && restarted) { /* found out by asking whether it is alive */

@@ -73,7 +73,7 @@ void client_session_tick(struct client_core *core, uint64_t now_ns)
         core->map_asked_ns = now_ns;
         client_session_call(core, CALL_MAP);
     }
-    if (core->call == CALL_NONE || now_ns < core->call_due_ns) return;
+    if (core->call == CALL_NONE) return;
     if (core->call_since_ns == 0) core->call_since_ns = now_ns;
     if (core->call == CALL_JOIN && now_ns - core->call_since_ns >= core->options.timeout_ns) {
         struct error error;
@@ -85,6 +85,7 @@ void client_session_tick(struct client_core *core, uint64_t now_ns)
         return;
     }
     /* Training goes on without a coordinator: a request for the map has no deadline of its own. */
+    if (now_ns < core->call_due_ns) return;
     if (core->outbox.count == core->outbox_sent) put_call(core);
     core->call_due_ns = now_ns + COORDINATOR_RESEND_NS;
 }
