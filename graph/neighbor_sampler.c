@@ -29,7 +29,7 @@ struct neighbor_sampler {
     const struct graph *graph;
     uint32_t hop_count;
     int32_t fanouts[BLOCK_HOPS_MAX];
-    bool degrees;
+    bool degrees, hashed;
     uint32_t epoch;
     struct stamp *stamps; /* [node_count], or [slot_count] beside keys */
     uint64_t *keys;       /* [slot_count] of the hash table; NULL when stamps are direct */
@@ -88,8 +88,8 @@ enum status neighbor_sampler_create(struct neighbor_sampler **out, const struct 
     sampler->hop_count = hop_count;
     sampler->degrees = true;
     if (hop_count > 0) memcpy(sampler->fanouts, fanouts, hop_count * sizeof *fanouts);
-    if (graph->info.node_count <= DIRECT_NODES_MAX)
-        sampler->stamps = stamps_create(graph->info.node_count + 1);
+    sampler->hashed = graph->info.node_count > DIRECT_NODES_MAX;
+    if (!sampler->hashed) sampler->stamps = stamps_create(graph->info.node_count + 1);
     *out = sampler;
     return STATUS_OK;
 }
@@ -107,6 +107,14 @@ void neighbor_sampler_destroy(struct neighbor_sampler *sampler)
 void neighbor_sampler_set_degrees(struct neighbor_sampler *sampler, bool wanted)
 {
     sampler->degrees = wanted;
+}
+
+void neighbor_sampler_use_hash_table(struct neighbor_sampler *sampler)
+{
+    if (sampler->hashed) return;
+    free(sampler->stamps);
+    sampler->stamps = NULL;
+    sampler->hashed = true;
 }
 
 static inline uint64_t hash_slot(const struct neighbor_sampler *sampler, uint64_t node)
@@ -380,7 +388,7 @@ static void hop_sample(struct neighbor_sampler *sampler, int32_t fanout, struct 
     hop->weights = graph->info.has_edge_weight ? ARENA_ARRAY(arena, float, bound) : NULL;
     hop->degrees = NULL;
     hop->indptr[0] = 0;
-    if (graph->info.node_count > DIRECT_NODES_MAX) hash_reserve(sampler, dst_count + bound, hop);
+    if (sampler->hashed) hash_reserve(sampler, dst_count + bound, hop);
     uint64_t *globals = ARENA_ARRAY(arena, uint64_t, bound);
     uint32_t *dst_degrees = ARENA_ARRAY(arena, uint32_t, dst_count);
     const uint32_t limit = fanout < 0 ? UINT32_MAX : (uint32_t)fanout;
@@ -422,7 +430,7 @@ void neighbor_sampler_sample(struct neighbor_sampler *sampler, uint64_t key, con
         CHECK(seeds[i] < graph->info.node_count);
     if (sampler->hop_count == 0) return;
     struct hop hop = {.nodes = ARENA_ARRAY(arena, uint64_t, seed_count)};
-    if (graph->info.node_count > DIRECT_NODES_MAX) hash_reserve(sampler, seed_count, &hop);
+    if (sampler->hashed) hash_reserve(sampler, seed_count, &hop);
     epoch_begin(sampler);
     for (uint32_t i = 0; i < seed_count; i++) {
         struct stamp *stamp = stamp_find(sampler, seeds[i]);

@@ -23,6 +23,11 @@ void neighbor_sampler_destroy(struct neighbor_sampler *sampler);
  * for them. */
 void neighbor_sampler_set_degrees(struct neighbor_sampler *sampler, bool wanted);
 
+/* Finds local numbers by a hash table of the minibatch's nodes instead of an array of 8 bytes for
+ * every node of the graph: slower, but its memory follows the minibatch. Graphs of more than 2^27
+ * nodes always do. The blocks are the same. */
+void neighbor_sampler_use_hash_table(struct neighbor_sampler *sampler);
+
 /* Samples the blocks of `seeds` (no id twice) into the arena. The choice depends on `key` and the
  * graph alone: rng_key over (seed, epoch, lease, batch). `seeds` is borrowed by the minibatch. */
 void neighbor_sampler_sample(struct neighbor_sampler *sampler, uint64_t key, const uint64_t *seeds,

@@ -36,14 +36,17 @@ static inline int folder_end(void **state)
     return 0;
 }
 
-/* A path inside the folder. returns owned, but a test is too short to free it: kept in a ring. */
+/* A path inside the folder; the same name gives the same pointer, valid until the end. */
 static inline const char *in_folder(const char *name)
 {
     static char paths[256][FILE_PATH_BYTES];
-    static unsigned next;
-    char *path = paths[next++ % 256];
-    snprintf(path, FILE_PATH_BYTES, "%s/%s", folder, name);
-    return path;
+    char path[FILE_PATH_BYTES];
+    unsigned i = 0;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    while (i < 255 && paths[i][0] != '\0' && strcmp(paths[i], path) != 0)
+        i++;
+    assert_true(i < 255);
+    return strcpy(paths[i], path);
 }
 
 static inline const char *write_text(const char *name, const char *text)
