@@ -17,7 +17,7 @@ for ((seed = 1; seed <= seeds; seed++)); do
 done
 awk -v config="$config" -v options="$*" '
     {
-        match($0, /"test":\{[^}]*\}/)
+        match($0, /"test":[{][^}]*[}]/)
         n = split(substr($0, RSTART + 8, RLENGTH - 9), parts, ",")
         for (i = 1; i <= n; i++) {
             split(parts[i], pair, ":")
