@@ -174,6 +174,20 @@ static void dropout_has_a_gradient_beside_and_in_place(void **state)
     check(build_dropout, m, m, COUNT(m));
 }
 
+static struct tensor *build_dropout_and_more(struct tape *tape, struct tensor **leaves,
+                                             void *context)
+{
+    (void)context;
+    return op_add(tape, op_dropout(tape, leaves[0], 0.4f, 1234), leaves[0]);
+}
+
+static void dropout_adds_to_a_gradient_that_is_there(void **state)
+{
+    (void)state;
+    struct gradient_matrix m[] = {M(6, 21)};
+    check(build_dropout_and_more, NULL, m, COUNT(m));
+}
+
 static struct tensor *build_rows(struct tape *tape, struct tensor **leaves, void *context)
 {
     (void)context;
@@ -294,6 +308,7 @@ int main(void)
         cmocka_unit_test(a_tensor_added_to_itself_gets_both_gradients),
         cmocka_unit_test(relu_has_a_gradient_beside_and_in_place),
         cmocka_unit_test(dropout_has_a_gradient_beside_and_in_place),
+        cmocka_unit_test(dropout_adds_to_a_gradient_that_is_there),
         cmocka_unit_test(rows_and_gathered_rows_share_a_gradient),
         cmocka_unit_test(relu_leaves_a_view_as_it_is),
         cmocka_unit_test(mean_and_sum_have_gradients_with_and_without_weights),

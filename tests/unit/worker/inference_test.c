@@ -323,6 +323,41 @@ static void an_error_of_the_embedding_source_is_passed_on(void **state)
     fixture_deinit(&f);
 }
 
+/* Marks each node that it is asked for. */
+static enum status marked_rows(void *context, const uint64_t *nodes, uint32_t count, float *rows,
+                               struct error *error)
+{
+    uint8_t *asked = context;
+    (void)error;
+    for (uint32_t i = 0; i < count; i++)
+        asked[nodes[i]]++;
+    memset(rows, 0, (size_t)count * EMBEDDING * sizeof *rows);
+    return STATUS_OK;
+}
+
+static void each_embedding_is_asked_for_once_where_all_fit(void **state)
+{
+    (void)state;
+    enum { MANY = 150000 };
+    struct config_layer layers[] = {{.type = LAYER_SAGE}};
+    struct fake_graph_options options = SPARSE;
+    options.node_count = options.edge_count = MANY;
+    options.features = GRAPH_FEATURES_NONE;
+    struct fixture f;
+    fixture_init(&f, &options, layers, 1, EMBEDDING);
+    float *outputs = fake_alloc(MANY * CLASSES * sizeof(float));
+    uint8_t *asked = calloc(MANY, 1);
+    struct embedding_source source = {.rows = marked_rows, .context = asked};
+    assert_int_equal(inference_run(f.model, f.graph, true, &f.weights, &source, 0, outputs, NULL,
+                                   NULL, NULL, NULL, NULL),
+                     STATUS_OK);
+    for (uint32_t i = 0; i < MANY; i++)
+        assert_int_equal(asked[i], 1);
+    free(asked);
+    free(outputs);
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,6 +369,7 @@ int main(void)
         cmocka_unit_test(a_model_of_one_stage_has_nothing_hidden),
         cmocka_unit_test(a_tick_that_says_no_stops_inference),
         cmocka_unit_test(an_error_of_the_embedding_source_is_passed_on),
+        cmocka_unit_test(each_embedding_is_asked_for_once_where_all_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
