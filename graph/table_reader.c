@@ -87,8 +87,9 @@ static void split_separated(struct table_reader *reader, char *line, char *end)
         if (reader->separator == ',' && at < end && *at == '"') {
             at = split_quoted(reader, at, end);
         } else {
-            char *next = memchr(at, reader->separator, (size_t)(end - at));
-            if (next == NULL) next = end;
+            char *next = at;
+            while (next < end && *next != reader->separator)
+                next++;
             char *begin = at;
             at = next;
             /* Spaces beside a separator are layout. */

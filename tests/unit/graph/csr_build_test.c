@@ -149,9 +149,35 @@ static void partitions_hold_what_a_plain_sort_gives(void **state)
     }
 }
 
+/* The example of graph/README.md, array by array. */
+static void the_five_nodes_of_the_readme(void **state)
+{
+    (void)state;
+    struct import_job job = job_make();
+    job.edges = write_text("e.tsv", "0\t1\n2\t1\n3\t1\n4\t3\n1\t4\n");
+    job.graph.partitions = 2;
+    job.graph.by_range = true;
+    import_good(import_edges, &job);
+    struct graph *graph = open_good("g");
+    static const uint64_t indptr[2][4] = {{0, 0, 3, 3}, {0, 1, 2}}, halo[2] = {3, 1};
+    static const uint32_t indices[2][3] = {{0, 2, 3}, {1, 2}};
+    for (uint32_t p = 0; p < 2; p++) {
+        const struct graph_partition *partition = &graph->partitions[p];
+        const uint64_t inner = partition->end - partition->start;
+        assert_int_equal(partition->start, p == 0 ? 0 : 3);
+        assert_memory_equal(partition->indptr, indptr[p], (inner + 1) * sizeof(uint64_t));
+        assert_memory_equal(partition->indices, indices[p],
+                            partition->indptr[inner] * sizeof(uint32_t));
+        assert_int_equal(graph->metadata->partitions[p].halo_count, 1);
+        assert_int_equal(partition->halo[0], halo[p]);
+    }
+    graph_close(graph);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(the_five_nodes_of_the_readme, folder_begin, folder_end),
         cmocka_unit_test_setup_teardown(partitions_hold_what_a_plain_sort_gives, folder_begin,
                                         folder_end),
     };

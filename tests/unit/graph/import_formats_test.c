@@ -178,6 +178,27 @@ static void numpy_arrays_that_do_not_fit_are_refused(void **state)
     import_refused(import_numpy, &job, STATUS_NOT_FOUND, "absent.npz");
 }
 
+static void matrices_in_fortran_order_are_turned(void **state)
+{
+    (void)state;
+    static const char dictionary[] = "{'descr': '<i4', 'fortran_order': True, 'shape': (2, 3), }\n";
+    static const int32_t by_column[] = {0, 1, 1, 2, 2, 0}; /* edges 0 to 1, 1 to 2, 2 to 0 */
+    char file[256] = "\x93NUMPY\x01";
+    const size_t header = sizeof dictionary - 1;
+    file[8] = (char)header;
+    memcpy(file + 10, dictionary, header);
+    memcpy(file + 10 + header, by_column, sizeof by_column);
+    struct import_job job = numpy_job();
+    assert_int_equal(file_write_atomic(job.edge_index, file, 10 + header + sizeof by_column, NULL),
+                     STATUS_OK);
+    import_good(import_numpy, &job);
+    struct graph *graph = open_good("g");
+    assert_int_equal(edges_between(graph, 0, 1, -1), 1);
+    assert_int_equal(edges_between(graph, 1, 2, -1), 1);
+    assert_int_equal(edges_between(graph, 2, 0, -1), 1);
+    graph_close(graph);
+}
+
 static struct import_job triples_job(void)
 {
     struct import_job job = job_make();
@@ -391,6 +412,7 @@ int main(void)
         TEST(svmlight_damage_is_named),
         TEST(numpy_arrays_become_a_graph),
         TEST(numpy_arrays_that_do_not_fit_are_refused),
+        TEST(matrices_in_fortran_order_are_turned),
         TEST(triples_become_typed_edges_with_splits),
         TEST(triples_damage_and_too_many_relations_are_named),
         TEST(package_lists_become_a_graph),
