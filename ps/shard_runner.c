@@ -2,6 +2,7 @@
 #include "ps/shard_runner.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,10 @@
 #define UNSENT_BYTES_MAX  (UINT64_C(256) << 20)
 #define SESSION_IDLE_NS   (600 * NS_PER_S)
 #define DAMAGED_STEPS_MAX 64
+
+/* libcyaml 1.3.1 formats the numbers of a manifest in a static buffer: one shard of a process
+ * writes its checkpoint after the other. */
+static pthread_mutex_t checkpoint_lock = PTHREAD_MUTEX_INITIALIZER;
 
 struct runner {
     const struct shard_runner_options *options;
@@ -281,6 +286,7 @@ static void follow_checkpoint(struct runner *runner, uint64_t step)
         runner->written_step = step;
         runner->written = (struct error){0};
         runner->written_bytes = runner->written_checksum = 0;
+        pthread_mutex_lock(&checkpoint_lock);
         enum status status =
             checkpoint_write(runner->shard, runner->server->checkpoint_dir, step,
                              runner->server->server, runner->options->shard, &runner->written_bytes,
