@@ -32,6 +32,6 @@ awk -v config="$config" -v options="$*" '
         for (name in sum) {
             mean = sum[name] / NR
             variance = NR > 1 ? (squares[name] - NR * mean ^ 2) / (NR - 1) : 0
-            printf "  test %s %.4f +- %.4f\n", name, mean, variance > 0 ? sqrt(variance) : 0
+            printf "  test %s %.4f +- %.4f\n", name, mean, sqrt(variance < 0 ? 0 : variance)
         }
     }' "$results"
