@@ -215,6 +215,7 @@ static struct tensor *run_layers(const struct model *model, uint32_t begin, uint
         const struct layer *layer = &model->layers[i];
         call->block = NULL;
         if (layer->kind->convolution) {
+            CHECK(blocks != NULL);
             call->block = blocks++;
             CHECK(value.rows == call->block->src_count);
         }

@@ -53,10 +53,14 @@ INLINE void look_ahead(struct lookahead *look, const struct sum_rows *r, const f
     }
 }
 
-INLINE void store(float *to, kernel_vector sum, float scale, bool add)
+/* By pointer, because vectors as arguments depend on the instruction set. */
+INLINE void store(float *to, const kernel_vector *sum, float scale, bool add)
 {
     kernel_vector *at = (kernel_vector *)to;
-    *at = add ? *at + scale * sum : scale * sum;
+    if (add)
+        *at += scale * *sum;
+    else
+        *at = scale * *sum;
 }
 
 /* 64 columns in eight registers. `weighted` and `add` are constants where this is called. */
@@ -76,9 +80,10 @@ INLINE void gather_wide(struct entries e, const float *from, uint32_t cols, floa
             s4 += row[4], s5 += row[5], s6 += row[6], s7 += row[7];
         }
     }
-    store(to, s0, scale, add), store(to + 8, s1, scale, add), store(to + 16, s2, scale, add);
-    store(to + 24, s3, scale, add), store(to + 32, s4, scale, add), store(to + 40, s5, scale, add);
-    store(to + 48, s6, scale, add), store(to + 56, s7, scale, add);
+    store(to, &s0, scale, add), store(to + 8, &s1, scale, add), store(to + 16, &s2, scale, add);
+    store(to + 24, &s3, scale, add), store(to + 32, &s4, scale, add),
+        store(to + 40, &s5, scale, add);
+    store(to + 48, &s6, scale, add), store(to + 56, &s7, scale, add);
 }
 
 INLINE void gather_narrow(struct entries e, const float *from, uint32_t cols, float *to,
@@ -92,7 +97,7 @@ INLINE void gather_narrow(struct entries e, const float *from, uint32_t cols, fl
         else
             sum += *row;
     }
-    store(to, sum, scale, add);
+    store(to, &sum, scale, add);
 }
 
 INLINE void gather_row(const struct sum_rows *r, uint32_t i, const float *from, float *to,
