@@ -291,6 +291,7 @@ static void follow_checkpoint(struct runner *runner, uint64_t step)
             checkpoint_write(runner->shard, runner->server->checkpoint_dir, step,
                              runner->server->server, runner->options->shard, &runner->written_bytes,
                              &runner->written_checksum, &runner->written);
+        pthread_mutex_unlock(&checkpoint_lock);
         double seconds = (double)(clock_now_ns() - start_ns) / (double)NS_PER_S;
         runner->written.status = status;
         metric_observe(runner->metrics.checkpoint_seconds, seconds);
