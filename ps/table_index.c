@@ -72,6 +72,21 @@ static enum status begin_growing(struct table_index *index)
     return STATUS_OK;
 }
 
+/* Puts the key into the part of the old array that is not yet copied, if it belongs there. Spread
+ * over the new array, the keys of one request would touch each of its pages for the first time, and
+ * wait until the kernel has cleared them all. */
+static bool put_old(struct table_index *index, uint64_t key, uint64_t row_plus_one)
+{
+    const struct index_array *old = &index->old;
+    uint64_t position = table_index_hash(key) >> old->shift;
+    if (position < index->old_next || index->count > old->mask / 10 * 9) return false;
+    while (old->entries[position].row_plus_one != 0) {
+        if (++position > old->mask) return false; /* what wraps to the front would not be copied */
+    }
+    old->entries[position] = (struct index_entry){.key = key, .row_plus_one = row_plus_one};
+    return true;
+}
+
 enum status table_index_add(struct table_index *index, uint64_t key, uint64_t row)
 {
     uint64_t capacity = index->now.mask + 1;
@@ -79,7 +94,9 @@ enum status table_index_add(struct table_index *index, uint64_t key, uint64_t ro
         enum status status = begin_growing(index);
         if (status != STATUS_OK) return status;
     }
-    array_put(&index->now, key, row + 1);
+    if (index->old.entries == NULL || !put_old(index, key, row + 1)) {
+        array_put(&index->now, key, row + 1);
+    }
     index->count++;
     return STATUS_OK;
 }

@@ -5,10 +5,12 @@
  * copied a bounded number of slots at a time (table_index_move). Row numbers never change, so an
  * entry may stand in both, and the old array needs no marks:
  *
- *     old  [ b . a d ]     copied up to here: slots 0 and 1
+ *     old  [ b . a d ]             slots 0 and 1 are copied
  *     new  [ b . e . . . . . ]     e was added since; a and d are found in old
  *
- * A position is the hash's upper bits, so that copying writes the new array in order. */
+ * A position is the hash's upper bits, so that copying writes the new array in order, and a key
+ * that is added belongs either to the copied part, and goes to the new array, or to the other, and
+ * goes to the old one: pages of the new array are touched one after the other. */
 #ifndef ANTHILL_PS_TABLE_INDEX_H
 #define ANTHILL_PS_TABLE_INDEX_H
 

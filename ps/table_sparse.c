@@ -70,10 +70,11 @@ static enum status create_row(struct table_sparse *table, uint64_t key, float **
     return status;
 }
 
-/* Work on a growing index that a request of `key_count` keys owes: see table_index_move. */
+/* Work on a growing index that a request of `key_count` keys owes: see table_index_move. So much
+ * that the old array is copied before those keys fill it. */
 static void move_index(struct table_sparse *table, uint32_t key_count)
 {
-    table_index_move(&table->index, 1024 + 4 * (uint64_t)key_count);
+    table_index_move(&table->index, 1024 + 16 * (uint64_t)key_count);
 }
 
 /* The rows of keys that are on their way from memory. */
