@@ -4,11 +4,10 @@
 #include <string.h>
 
 #include "common/check.h"
-#include "common/clock.h"
 #include "ps/client/client_state.h"
 #include "ps/table_spec.h"
 
-#define EXPIRY_INTERVAL_NS (100 * NS_PER_MS)
+#define EXPIRY_INTERVAL_NS (LINK_SECOND_NS / 10)
 
 /* ---- requests ------------------------------------------------------------------------------- */
 

@@ -4,12 +4,11 @@
 #include <string.h>
 
 #include "common/check.h"
-#include "common/clock.h"
 
-#define RESEND_NS     NS_PER_S
-#define RESEND_MAX_NS (5 * NS_PER_S)
-#define BUSY_NS       (20 * NS_PER_MS)
-#define BUSY_MAX_NS   NS_PER_S
+#define RESEND_NS     LINK_SECOND_NS
+#define RESEND_MAX_NS (5 * LINK_SECOND_NS)
+#define BUSY_NS       (LINK_SECOND_NS / 50)
+#define BUSY_MAX_NS   LINK_SECOND_NS
 /* A pull waits inside a living shard while slower trainers catch up; so many timeouts long. */
 #define PARKED_TIMEOUTS 10
 
@@ -240,9 +239,10 @@ static void check_silence(struct client_link *link, const struct client_shared *
     if (link->waiting_ns == 0) return;
     uint64_t since_ns = link->heard_ns > link->waiting_ns ? link->heard_ns : link->waiting_ns;
     if (now_ns - since_ns < shared->timeout_ns) return;
-    link->status = error_set(
-        &link->error, STATUS_UNAVAILABLE, "server %u shard %u at %s has not answered for %.1f s",
-        link->server, link->shard, link->endpoint, (double)(now_ns - since_ns) / (double)NS_PER_S);
+    link->status =
+        error_set(&link->error, STATUS_UNAVAILABLE,
+                  "server %u shard %u at %s has not answered for %.1f s", link->server, link->shard,
+                  link->endpoint, (double)(now_ns - since_ns) / (double)LINK_SECOND_NS);
 }
 
 void client_link_tick(struct client_link *link, struct client_shared *shared, uint64_t now_ns)
@@ -442,7 +442,7 @@ static bool part_expired(const struct client_link *link, const struct client_sha
     if (part->refused_ns != 0 && now_ns - part->refused_ns > shared->timeout_ns) {
         error_set(error, STATUS_BUSY, "server %u shard %u at %s has been busy for %.1f s",
                   link->server, link->shard, link->endpoint,
-                  (double)(now_ns - part->refused_ns) / (double)NS_PER_S);
+                  (double)(now_ns - part->refused_ns) / (double)LINK_SECOND_NS);
         return true;
     }
     if (now_ns - part->first_sent_ns > PARKED_TIMEOUTS * shared->timeout_ns) {
@@ -450,7 +450,7 @@ static bool part_expired(const struct client_link *link, const struct client_sha
                   "server %u shard %u at %s keeps a request of clock %llu waiting for %.1f s: "
                   "another trainer is behind",
                   link->server, link->shard, link->endpoint, (unsigned long long)part->clock,
-                  (double)(now_ns - part->first_sent_ns) / (double)NS_PER_S);
+                  (double)(now_ns - part->first_sent_ns) / (double)LINK_SECOND_NS);
         return true;
     }
     return false;

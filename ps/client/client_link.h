@@ -14,6 +14,7 @@
 #include "common/wire.h"
 #include "ps/client/client_part.h"
 
+#define LINK_SECOND_NS     UINT64_C(1000000000)
 #define LINK_SEQUENCES_MAX 62 /* two of the window's 64 are left for entering again */
 #define LINK_PULLS_MAX     64 /* under way at once */
 

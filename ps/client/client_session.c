@@ -3,11 +3,10 @@
 #include <string.h>
 
 #include "common/check.h"
-#include "common/clock.h"
 #include "ps/client/client_state.h"
 
-#define COORDINATOR_RESEND_NS NS_PER_S
-#define MAP_INTERVAL_NS       (100 * NS_PER_MS)
+#define COORDINATOR_RESEND_NS LINK_SECOND_NS
+#define MAP_INTERVAL_NS       (LINK_SECOND_NS / 10)
 
 void *client_session_alloc(size_t count, size_t bytes)
 {
@@ -80,7 +79,7 @@ void client_session_tick(struct client_core *core, uint64_t now_ns)
         error_set(&error, STATUS_UNAVAILABLE,
                   "coordinator at %s has not let this client into the run for %.1f s",
                   core->options.coordinator,
-                  (double)(now_ns - core->call_since_ns) / (double)NS_PER_S);
+                  (double)(now_ns - core->call_since_ns) / (double)LINK_SECOND_NS);
         client_session_fail(core, STATUS_UNAVAILABLE, &error);
         return;
     }
