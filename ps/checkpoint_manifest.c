@@ -17,7 +17,8 @@
 #define SEAL               "# xxh3 "
 
 /* Keeps the first thing that libcyaml complains about. */
-static void keep_complaint(cyaml_log_t level, void *context, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static void keep_complaint(cyaml_log_t level, void *context,
+                                                                 const char *format, va_list args)
 {
     struct error *error = context;
     if (level < CYAML_LOG_ERROR || error->text[0] != 0) return;

@@ -228,7 +228,10 @@ static enum status read_parts(const char *step_dir, struct part **parts, uint32_
         status = error_set(error, STATUS_CORRUPT, "%s is of %s", path, expected);
     }
     *parts = calloc(manifest.part_count + (size_t)1, sizeof **parts);
-    if (*parts == NULL) status = error_set(error, STATUS_NOMEM, "no memory for %s", path);
+    if (*parts == NULL) {
+        step_manifest_deinit(&manifest);
+        return error_set(error, STATUS_NOMEM, "no memory for %s", path);
+    }
     for (uint32_t i = 0; status == STATUS_OK && i < manifest.part_count; i++) {
         status = read_part(step_dir, manifest.step, &manifest.parts[i], &(*parts)[i], error);
         if (status == STATUS_OK) ++*part_count;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/check.h"
 #include "ps/optimizer.h"
 
 /* A batch of more keys is not kept for the next one. */
@@ -68,6 +69,7 @@ static enum status copy_firsts(struct push_batch *batch)
     for (uint32_t i = 0; i < batch->count; i++) {
         if (batch->items[i].first != i) floats += batch->items[i].floats;
     }
+    CHECK(floats > 0); /* there are repeats, and rows are not empty */
     batch->sums = malloc(floats * sizeof *batch->sums);
     if (batch->sums == NULL) return STATUS_NOMEM;
     float *next = batch->sums;

@@ -20,8 +20,9 @@ static enum status check_keys(const struct shard *shard, const struct message *m
                               struct error *error)
 {
     if (table >= shard->table_count) {
-        return error_set(error, STATUS_INVALID, "%s of table %u: there are %u", what, table,
-                         shard->table_count);
+        error_set(error, STATUS_INVALID, "%s of table %u: there are %u", what, table,
+                  shard->table_count);
+        return STATUS_INVALID;
     }
     keys->table = &shard->tables[table];
     const char *name = table_spec(keys->table->table)->name;

@@ -213,6 +213,6 @@ enum status table_sparse_restore(struct table_sparse *table, uint64_t key,
     }
     float *row = NULL;
     enum status status = add_row(table, key, &row, error);
-    if (status == STATUS_OK) memcpy(row, stored, table->rows.floats * sizeof *row);
+    if (row != NULL) memcpy(row, stored, table->rows.floats * sizeof *row);
     return status;
 }
