@@ -15,6 +15,7 @@
 
 #define SESSIONS_MAX      4096 /* at once */
 #define SESSIONS_GONE_MAX 1024 /* remembered */
+#define ENDPOINT_MAX      256  /* bytes; all of them are in the slot map */
 #define SESSION_NAME_MAX  128
 #define GONE_REPEAT_NS    (10 * SECOND_NS) /* sessions_gone is part of every order for so long */
 #define DONE_MAX          8                /* leases of a session whose LeaseDone may be repeated */
@@ -60,7 +61,7 @@ struct shard_entry {
     uint64_t restore_step;
     /* Not on disk. */
     uint64_t peer, seen_ns;
-    uint64_t lost_ns; /* when the process before this one was last seen */
+    uint64_t lost_ns; /* when this process took the place of the one before */
     bool stopped;
     uint64_t rows, bytes, pulls, pushes, clock_min;
 };

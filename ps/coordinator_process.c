@@ -44,8 +44,9 @@ struct coordinator_process {
     struct published published;
     bool resumed; /* the first turn repeats effects of the state that was loaded */
     bool ended, below_expect;
-    enum status status;
+    enum status status; /* of the run, with its text */
     struct error error;
+    struct error result; /* why result.json could not be written */
     uint64_t tick_ns, snapshot_ns;
     /* Read by the stats server's thread. */
     pthread_mutex_t mutex;
@@ -244,7 +245,10 @@ static enum status carry_out(struct coordinator_process *process, const struct e
     case EFFECT_ABANDON:
         return STATUS_OK; /* done before the state was saved */
     case EFFECT_RESULT:
-        return coordinator_files_result(process->files, effect->text.data, error);
+        process->result.status =
+            coordinator_files_result(process->files, effect->text.data, &process->result);
+        if (process->result.status != STATUS_OK) *error = process->result;
+        return process->result.status;
     case EFFECT_END:
         process->ended = true;
         process->below_expect = effect->below_expect;
@@ -362,6 +366,11 @@ static enum status loop(struct coordinator_process *process, struct error *error
         status = due ? tick(process, error) : end_turn(process, error);
         if (status != STATUS_OK) return status;
         show(process, now_ns, process->ended);
+    }
+    if (process->result.status != STATUS_OK) {
+        /* The state stays: started again, it ends once more. */
+        *error = process->result;
+        return process->result.status;
     }
     coordinator_files_finish(process->files);
     if (process->status != STATUS_OK) *error = process->error;

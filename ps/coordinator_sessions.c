@@ -337,8 +337,8 @@ static void check_workers(struct turn *turn)
     for (uint32_t i = 0; i < coordinator->session_count; i++) {
         if (coordinator->sessions[i].trains) last = coordinator->sessions[i].name;
     }
-    coordinator_stop(turn, STATUS_UNAVAILABLE, "no worker %s for %u s%s%s",
-                     last == NULL ? "has joined" : "is left", (unsigned)(timeout_ns / SECOND_NS),
+    coordinator_stop(turn, STATUS_UNAVAILABLE, "no worker %s for %g s%s%s",
+                     last == NULL ? "has joined" : "is left", (double)timeout_ns * 1e-9,
                      last == NULL ? "" : "; the last one was ", last == NULL ? "" : last);
 }
 

@@ -209,7 +209,7 @@ static void begin_incarnation(struct turn *turn, struct shard_entry *shard,
     shard->incarnation = registered->incarnation;
     shard->ready = false;
     shard->stopped = false;
-    shard->lost_ns = shard->seen_ns;
+    shard->lost_ns = turn->now_ns;
     turn->effects->save = true;
     if (coordinator->pending.step != 0)
         coordinator_checkpoints_abandon(turn, "a server restarted while it was written");
@@ -254,10 +254,16 @@ void coordinator_shards_register(struct turn *turn, const struct message *messag
     struct shard_entry *shard =
         entry_of(turn, message, registered->server, registered->shard, registered->incarnation);
     if (shard == NULL) return;
+    if (strlen(registered->endpoint) > ENDPOINT_MAX) {
+        coordinator_reply_error(turn, message->peer, message->envelope->request, STATUS_INVALID,
+                                "server %u shard %u has an endpoint of more than %d bytes",
+                                registered->server, registered->shard, ENDPOINT_MAX);
+        return;
+    }
     if (registered->incarnation != shard->incarnation) begin_incarnation(turn, shard, registered);
     if (strcmp(shard->endpoint, registered->endpoint) != 0) {
         free(shard->endpoint);
-        shard->endpoint = coordinator_copy(registered->endpoint, 4096);
+        shard->endpoint = coordinator_copy(registered->endpoint, ENDPOINT_MAX);
         turn->effects->save = true;
         if (shard->ready) {
             coordinator->map_version++;
@@ -314,14 +320,14 @@ void coordinator_shards_tick(struct turn *turn)
     for (uint32_t i = 0; i < coordinator->shard_count && !coordinator_stopping(coordinator); i++) {
         const struct shard_entry *shard = &coordinator->shards[i];
         if (turn->now_ns - shard->seen_ns < timeout_ns) continue;
-        unsigned seconds = (unsigned)(timeout_ns / SECOND_NS);
+        double seconds = (double)timeout_ns * 1e-9;
         if (shard->incarnation == 0) {
             coordinator_stop(turn, STATUS_UNAVAILABLE,
-                             "server %u shard %u has not registered for %u s", shard->server,
+                             "server %u shard %u has not registered for %g s", shard->server,
                              shard->shard, seconds);
         } else {
             coordinator_stop(turn, STATUS_UNAVAILABLE,
-                             "server %u shard %u at %s has been silent for %u s", shard->server,
+                             "server %u shard %u at %s has been silent for %g s", shard->server,
                              shard->shard, shard->endpoint, seconds);
         }
     }

@@ -369,7 +369,7 @@ static enum status shards_in(struct coordinator *coordinator,
         shard->incarnation = in->incarnation;
         shard->incarnation_before = in->incarnation_before;
         free(shard->endpoint);
-        shard->endpoint = coordinator_copy(in->endpoint, 4096);
+        shard->endpoint = coordinator_copy(in->endpoint, ENDPOINT_MAX);
         shard->ready = in->ready;
         shard->served = in->served;
         shard->restore_step = in->restore_step;

@@ -419,4 +419,46 @@ static inline void fixture_restart(struct fixture *fixture)
     free(data);
 }
 
+static inline int fixture_setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    assert_non_null(fixture);
+    struct coordinator_options options = fixture_options();
+    fixture_init(fixture, &options);
+    *state = fixture;
+    return 0;
+}
+
+static inline int fixture_teardown(void **state)
+{
+    fixture_deinit(*state);
+    free(*state);
+    return 0;
+}
+
+/* Begins again with other options. */
+static inline struct fixture *fixture_with_options(void **state,
+                                                   const struct coordinator_options *options)
+{
+    fixture_deinit(*state);
+    fixture_init(*state, options);
+    return *state;
+}
+
+/* A run of three epochs, with the checkpoints of those that are the best so far. */
+static inline void fixture_finish(struct fixture *fixture, uint64_t session, const double *accuracy)
+{
+    for (uint64_t epoch = 0; epoch < 3; epoch++) {
+        fixture_train_epoch(fixture, 1, session, epoch);
+        outbox_clear(&fixture->outbox);
+        fixture_evaluate(fixture, 1, session, accuracy[epoch]);
+        bool best = true;
+        for (uint64_t i = 0; i < epoch; i++)
+            best = best && accuracy[epoch] > accuracy[i];
+        if (best) fixture_write_checkpoint(fixture);
+    }
+}
+
+#define FIXTURE_TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
 #endif

@@ -6,31 +6,6 @@
 #define STOP     ANTHILL__LEASE_KIND__LEASE_STOP
 #define NOTHING  ((Anthill__LeaseKind)-1)
 
-static int setup(void **state)
-{
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    assert_non_null(fixture);
-    struct coordinator_options options = fixture_options();
-    fixture_init(fixture, &options);
-    *state = fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fixture_deinit(*state);
-    free(*state);
-    return 0;
-}
-
-/* Begins again with other options. */
-static struct fixture *with_options(void **state, const struct coordinator_options *options)
-{
-    fixture_deinit(*state);
-    fixture_init(*state, options);
-    return *state;
-}
-
 /* ---- start --------------------------------------------------------------------------------------
  */
 
@@ -180,7 +155,7 @@ static void epochs_flow_where_no_evaluation_is_due(void **state)
 {
     struct coordinator_options options = fixture_options();
     options.evaluate_every = 0;
-    struct fixture *fixture = with_options(state, &options);
+    struct fixture *fixture = fixture_with_options(state, &options);
     fixture_start_servers(fixture);
     uint64_t one = fixture_join(fixture, 1, 40), two = fixture_join(fixture, 2, 40);
     uint64_t held = fixture_lease(fixture, 1, one).lease;
@@ -329,25 +304,12 @@ static void a_better_evaluation_is_saved_before_training_goes_on(void **state)
     assert_int_equal(fixture->published, 1);
 }
 
-static void finish_three_epochs(struct fixture *fixture, uint64_t session, const double *accuracy)
-{
-    for (uint64_t epoch = 0; epoch < 3; epoch++) {
-        fixture_train_epoch(fixture, 1, session, epoch);
-        outbox_clear(&fixture->outbox);
-        fixture_evaluate(fixture, 1, session, accuracy[epoch]);
-        bool best = true;
-        for (uint64_t i = 0; i < epoch; i++)
-            best = best && accuracy[epoch] > accuracy[i];
-        if (best) fixture_write_checkpoint(fixture);
-    }
-}
-
 static void the_result_is_that_of_the_best_evaluation(void **state)
 {
     struct fixture *fixture = *state;
     fixture_start_servers(fixture);
     uint64_t session = fixture_join(fixture, 1, 40);
-    finish_three_epochs(fixture, session, (double[]){0.5, 0.75, 0.6});
+    fixture_finish(fixture, session, (double[]){0.5, 0.75, 0.6});
     assert_int_equal(fixture_write_checkpoint(fixture), 3); /* what was trained since the best */
     assert_int_equal(fixture->publish_best, 2);
     const char *result = fixture->result.data;
@@ -378,10 +340,10 @@ static void a_result_below_the_floor_is_said(void **state)
 {
     struct coordinator_options options = fixture_options();
     options.expect_value = 0.8;
-    struct fixture *fixture = with_options(state, &options);
+    struct fixture *fixture = fixture_with_options(state, &options);
     fixture_start_servers(fixture);
     uint64_t session = fixture_join(fixture, 1, 40);
-    finish_three_epochs(fixture, session, (double[]){0.5, 0.6, 0.75});
+    fixture_finish(fixture, session, (double[]){0.5, 0.6, 0.75});
     assert_non_null(strstr(fixture->result.data, "\"status\":\"below-expect\""));
     fixture_tick(fixture, 6 * S);
     fixture_tick(fixture, 4 * S);
@@ -394,10 +356,10 @@ static void patience_ends_the_run_early(void **state)
     struct coordinator_options options = fixture_options();
     options.epochs = 100;
     options.patience = 2;
-    struct fixture *fixture = with_options(state, &options);
+    struct fixture *fixture = fixture_with_options(state, &options);
     fixture_start_servers(fixture);
     uint64_t session = fixture_join(fixture, 1, 40);
-    finish_three_epochs(fixture, session, (double[]){0.5, 0.4, 0.3});
+    fixture_finish(fixture, session, (double[]){0.5, 0.4, 0.3});
     fixture_write_checkpoint(fixture);
     assert_non_null(strstr(fixture->result.data, "\"epochs\":3"));
     assert_non_null(strstr(fixture->result.data, "\"best_epoch\":1"));
@@ -407,7 +369,7 @@ static void a_lower_loss_is_better(void **state)
 {
     struct coordinator_options options = fixture_options();
     options.monitor = "loss";
-    struct fixture *fixture = with_options(state, &options);
+    struct fixture *fixture = fixture_with_options(state, &options);
     fixture_start_servers(fixture);
     uint64_t session = fixture_join(fixture, 1, 40);
     const double losses[] = {0.5, 0.6, 0.4};
@@ -426,7 +388,7 @@ static void a_monitor_that_is_not_there_is_named(void **state)
 {
     struct coordinator_options options = fixture_options();
     options.monitor = "recall";
-    struct fixture *fixture = with_options(state, &options);
+    struct fixture *fixture = fixture_with_options(state, &options);
     fixture_start_servers(fixture);
     uint64_t session = fixture_join(fixture, 1, 40);
     fixture_train_epoch(fixture, 1, session, 0);
@@ -446,139 +408,6 @@ static void a_fatal_leave_stops_the_run_with_its_text(void **state)
     assert_int_equal(lease.status, STATUS_CORRUPT);
 }
 
-/* ---- servers and checkpoints --------------------------------------------------------------------
- */
-
-static void a_restarted_server_gets_the_latest_checkpoint_and_a_new_map(void **state)
-{
-    struct fixture *fixture = *state;
-    fixture_start_servers(fixture);
-    uint64_t session = fixture_join(fixture, 1, 40);
-    fixture_train_epoch(fixture, 1, session, 0);
-    outbox_clear(&fixture->outbox);
-    fixture_evaluate(fixture, 1, session, 0.5);
-    fixture_write_checkpoint(fixture);
-    struct coordinator_view before, after;
-    coordinator_view(fixture->coordinator, fixture->now_ns, &before);
-    fixture_tick(fixture, 3 * S);
-    fixture_beat(fixture, 1, session, NULL, 0);
-    fixture_shard_beat(fixture, 1, 1001);
-    const Anthill__ShardOrder *order = fixture_register(fixture, 1, 2001, false, 0);
-    assert_true(order->restore);
-    assert_int_equal(order->restore_step, 1);
-    assert_int_equal(order->map->n_shards, 2);
-    order = fixture_register(fixture, 1, 2001, true, 1);
-    coordinator_view(fixture->coordinator, fixture->now_ns, &after);
-    assert_int_equal(after.map_version, before.map_version + 1);
-    assert_int_equal(order->map->version, after.map_version);
-    assert_int_equal(fixture_order(fixture, 0)->map->version, after.map_version);
-    assert_int_equal(after.servers_restarted, 1);
-    assert_non_null(strstr(fixture->logs.data, "server 1 shard 0 restarted from step 1: pushes of "
-                                               "the last 3.0 s are lost"));
-    /* The process that was replaced is refused for good. */
-    struct error error = {0};
-    assert_int_equal(wire_error(fixture_shard_beat(fixture, 1, 1001), &error), STATUS_DENIED);
-}
-
-static void a_damaged_checkpoint_gives_way_to_the_one_before(void **state)
-{
-    struct fixture *fixture = *state;
-    fixture_start_servers(fixture);
-    uint64_t session = fixture_join(fixture, 1, 40);
-    finish_three_epochs(fixture, session, (double[]){0.5, 0.6, 0.4});
-    Anthill__ShardRegister body = ANTHILL__SHARD_REGISTER__INIT;
-    uint64_t damaged[] = {2};
-    body.server = 1;
-    body.incarnation = 2001;
-    body.endpoint = "ipc://one";
-    body.damaged_steps = damaged;
-    body.n_damaged_steps = 1;
-    body.text = "values.npy: checksum differs";
-    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
-    envelope.body_case = ANTHILL__ENVELOPE__BODY_SHARD_REGISTER;
-    envelope.shard_register = &body;
-    uint64_t request = fixture_send(fixture, 101, &envelope);
-    const Anthill__Envelope *reply = fixture_reply(fixture, 101, request);
-    assert_int_equal(reply->shard_order->restore_step, 1);
-    assert_non_null(strstr(fixture->logs.data, "values.npy: checksum differs"));
-}
-
-static void a_failed_checkpoint_is_abandoned_and_training_goes_on(void **state)
-{
-    struct fixture *fixture = *state;
-    fixture_start_servers(fixture);
-    uint64_t session = fixture_join(fixture, 1, 40);
-    fixture_train_epoch(fixture, 1, session, 0);
-    outbox_clear(&fixture->outbox);
-    fixture_evaluate(fixture, 1, session, 0.5);
-    uint64_t step = fixture_order(fixture, 1)->checkpoint_step;
-    fixture_checkpoint_done(fixture, 0, step, STATUS_OK);
-    fixture_checkpoint_done(fixture, 1, step, STATUS_IO);
-    assert_int_equal(fixture->abandoned, step);
-    assert_int_equal(fixture->published, 0);
-    assert_non_null(strstr(fixture->logs.data, "server 1 shard 0: disk full"));
-    Anthill__LeaseReply lease = fixture_lease(fixture, 1, session);
-    assert_int_equal(lease.kind, TRAIN);
-    assert_int_equal(lease.epoch, 1);
-    struct coordinator_view view;
-    coordinator_view(fixture->coordinator, fixture->now_ns, &view);
-    assert_int_equal(view.checkpoints_failed, 1);
-    assert_int_equal(view.checkpoint_best, 0);
-}
-
-static void a_checkpoint_that_cannot_be_published_is_abandoned(void **state)
-{
-    struct fixture *fixture = *state;
-    fixture->publish_fails = true;
-    fixture_start_servers(fixture);
-    uint64_t session = fixture_join(fixture, 1, 40);
-    fixture_train_epoch(fixture, 1, session, 0);
-    outbox_clear(&fixture->outbox);
-    fixture_evaluate(fixture, 1, session, 0.5);
-    uint64_t step = fixture_write_checkpoint(fixture);
-    assert_int_equal(fixture->abandoned, step);
-    assert_int_equal(fixture_lease(fixture, 1, session).epoch, 1);
-}
-
-static void a_periodic_checkpoint_does_not_stop_leases(void **state)
-{
-    struct coordinator_options options = fixture_options();
-    options.checkpoint_every_ns = 10 * S;
-    struct fixture *fixture = with_options(state, &options);
-    fixture_start_servers(fixture);
-    uint64_t session = fixture_join(fixture, 1, 40);
-    uint64_t lease = fixture_lease(fixture, 1, session).lease;
-    assert_true(fixture_done(fixture, 1, session, lease, NULL, 0));
-    for (int i = 0; i < 3; i++) {
-        assert_null(fixture_order(fixture, 1));
-        fixture_tick(fixture, 4 * S);
-        fixture_beat(fixture, 1, session, NULL, 0);
-    }
-    assert_int_equal(fixture_order(fixture, 1)->checkpoint_step, 1);
-    assert_int_equal(fixture_lease(fixture, 1, session).kind, TRAIN);
-    /* Until it has reported, a shard is told again with every order. */
-    assert_int_equal(fixture_shard_beat(fixture, 1, 1001)->shard_order->checkpoint_step, 1);
-    fixture_checkpoint_done(fixture, 1, 1, STATUS_OK);
-    assert_int_equal(fixture_shard_beat(fixture, 1, 1001)->shard_order->checkpoint_step, 0);
-    fixture_checkpoint_done(fixture, 0, 1, STATUS_OK);
-    assert_int_equal(fixture->published, 1);
-}
-
-static void a_server_that_restarts_spoils_the_checkpoint_under_way(void **state)
-{
-    struct fixture *fixture = *state;
-    fixture_start_servers(fixture);
-    uint64_t session = fixture_join(fixture, 1, 40);
-    fixture_train_epoch(fixture, 1, session, 0);
-    outbox_clear(&fixture->outbox);
-    fixture_evaluate(fixture, 1, session, 0.5);
-    fixture_checkpoint_done(fixture, 0, 1, STATUS_OK);
-    fixture_start_server(fixture, 1, 2001);
-    assert_int_equal(fixture->abandoned, 1);
-    assert_int_equal(fixture->published, 0);
-    assert_int_equal(fixture_lease(fixture, 1, session).epoch, 1);
-}
-
 static void what_makes_no_sense_is_answered_with_an_error(void **state)
 {
     struct fixture *fixture = *state;
@@ -592,6 +421,23 @@ static void what_makes_no_sense_is_answered_with_an_error(void **state)
     request = fixture_ask_lease(fixture, 9, 77, 0);
     assert_int_equal(wire_error(fixture_reply(fixture, 9, request), &error), STATUS_NOT_FOUND);
     assert_non_null(strstr(error.text, "session 77"));
+}
+
+static void an_endless_endpoint_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error error = {0};
+    char endpoint[300];
+    memset(endpoint, 'x', sizeof endpoint - 1);
+    endpoint[sizeof endpoint - 1] = '\0';
+    Anthill__ShardRegister body = ANTHILL__SHARD_REGISTER__INIT;
+    body.incarnation = 1;
+    body.endpoint = endpoint;
+    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+    envelope.body_case = ANTHILL__ENVELOPE__BODY_SHARD_REGISTER;
+    envelope.shard_register = &body;
+    uint64_t request = fixture_send(fixture, 9, &envelope);
+    assert_int_equal(wire_error(fixture_reply(fixture, 9, request), &error), STATUS_INVALID);
 }
 
 static void status_is_one_json_object(void **state)
@@ -615,42 +461,35 @@ static void status_is_one_json_object(void **state)
     text_deinit(&text);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_join_is_answered_when_every_shard_is_ready),
-        TEST(a_repeated_join_gets_the_same_session),
-        TEST(a_worker_with_other_data_is_refused_with_both_values),
-        TEST(a_shard_of_another_run_is_refused),
-        TEST(a_missing_server_ends_the_run_by_name),
-        TEST(a_run_without_workers_ends),
-        TEST(an_epoch_is_leased_once_and_then_evaluated),
-        TEST(a_request_that_waits_is_answered_within_half_a_second),
-        TEST(a_repeated_lease_request_gets_the_same_lease),
-        TEST(epochs_flow_where_no_evaluation_is_due),
-        TEST(a_silent_worker_loses_its_leases_to_others),
-        TEST(heartbeats_keep_a_lease),
-        TEST(leases_that_no_heartbeat_names_become_free),
-        TEST(leaving_frees_leases_at_once),
-        TEST(a_repeated_report_counts_once),
-        TEST(granting_a_lease_saves_nothing),
-        TEST(a_better_evaluation_is_saved_before_training_goes_on),
-        TEST(the_result_is_that_of_the_best_evaluation),
-        TEST(a_result_below_the_floor_is_said),
-        TEST(patience_ends_the_run_early),
-        TEST(a_lower_loss_is_better),
-        TEST(a_monitor_that_is_not_there_is_named),
-        TEST(a_fatal_leave_stops_the_run_with_its_text),
-        TEST(a_restarted_server_gets_the_latest_checkpoint_and_a_new_map),
-        TEST(a_damaged_checkpoint_gives_way_to_the_one_before),
-        TEST(a_failed_checkpoint_is_abandoned_and_training_goes_on),
-        TEST(a_checkpoint_that_cannot_be_published_is_abandoned),
-        TEST(a_periodic_checkpoint_does_not_stop_leases),
-        TEST(a_server_that_restarts_spoils_the_checkpoint_under_way),
-        TEST(what_makes_no_sense_is_answered_with_an_error),
-        TEST(status_is_one_json_object),
+        FIXTURE_TEST(a_join_is_answered_when_every_shard_is_ready),
+        FIXTURE_TEST(a_repeated_join_gets_the_same_session),
+        FIXTURE_TEST(a_worker_with_other_data_is_refused_with_both_values),
+        FIXTURE_TEST(a_shard_of_another_run_is_refused),
+        FIXTURE_TEST(a_missing_server_ends_the_run_by_name),
+        FIXTURE_TEST(a_run_without_workers_ends),
+        FIXTURE_TEST(an_epoch_is_leased_once_and_then_evaluated),
+        FIXTURE_TEST(a_request_that_waits_is_answered_within_half_a_second),
+        FIXTURE_TEST(a_repeated_lease_request_gets_the_same_lease),
+        FIXTURE_TEST(epochs_flow_where_no_evaluation_is_due),
+        FIXTURE_TEST(a_silent_worker_loses_its_leases_to_others),
+        FIXTURE_TEST(heartbeats_keep_a_lease),
+        FIXTURE_TEST(leases_that_no_heartbeat_names_become_free),
+        FIXTURE_TEST(leaving_frees_leases_at_once),
+        FIXTURE_TEST(a_repeated_report_counts_once),
+        FIXTURE_TEST(granting_a_lease_saves_nothing),
+        FIXTURE_TEST(a_better_evaluation_is_saved_before_training_goes_on),
+        FIXTURE_TEST(the_result_is_that_of_the_best_evaluation),
+        FIXTURE_TEST(a_result_below_the_floor_is_said),
+        FIXTURE_TEST(patience_ends_the_run_early),
+        FIXTURE_TEST(a_lower_loss_is_better),
+        FIXTURE_TEST(a_monitor_that_is_not_there_is_named),
+        FIXTURE_TEST(a_fatal_leave_stops_the_run_with_its_text),
+        FIXTURE_TEST(what_makes_no_sense_is_answered_with_an_error),
+        FIXTURE_TEST(an_endless_endpoint_is_refused),
+        FIXTURE_TEST(status_is_one_json_object),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
