@@ -189,9 +189,9 @@ enum status transport_listen(struct transport **transport, const char *endpoint,
     *transport = NULL;
     enum status status = endpoint_check(endpoint, true, error);
     if (status != STATUS_OK) return status;
-    struct transport *created;
+    struct transport *created = NULL;
     status = transport_create(&created, true, endpoint, error);
-    if (status != STATUS_OK) return status;
+    if (created == NULL) return status;
     char host[ENDPOINT_BYTES];
     char numeric[ENDPOINT_BYTES];
     bool named = bind_address(endpoint, host, numeric);
@@ -221,9 +221,9 @@ enum status transport_connect(struct transport **transport, const char *endpoint
     *transport = NULL;
     enum status status = endpoint_check(endpoint, false, error);
     if (status != STATUS_OK) return status;
-    struct transport *created;
+    struct transport *created = NULL;
     status = transport_create(&created, false, endpoint, error);
-    if (status != STATUS_OK) return status;
+    if (created == NULL) return status;
     if (zmq_connect(created->socket, endpoint) != 0) {
         status = endpoint_error(endpoint, zmq_errno(), error);
         transport_close(created);

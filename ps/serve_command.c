@@ -197,7 +197,8 @@ static enum status serve(const struct server_options *server_options,
 static enum status run(struct serve_arguments *arguments, struct error *error)
 {
     struct config *config = NULL;
-    char endpoint[ENDPOINT_BYTES];
+    char chosen[ENDPOINT_BYTES];
+    const char *endpoint = arguments->endpoint;
     char checkpoints[FILE_PATH_BYTES];
     enum status status = config_load(&config, arguments->config, arguments->overrides.items,
                                      arguments->overrides.count, error);
@@ -208,9 +209,9 @@ static enum status run(struct serve_arguments *arguments, struct error *error)
                            "--server %d: servers.count is %u, so numbers are 0 to %u",
                            arguments->server, config->servers.count, config->servers.count - 1);
     }
-    if (status == STATUS_OK && arguments->endpoint == NULL) {
-        status = default_endpoint(config, arguments, endpoint, error);
-        arguments->endpoint = endpoint;
+    if (status == STATUS_OK && endpoint == NULL) {
+        status = default_endpoint(config, arguments, chosen, error);
+        endpoint = chosen;
     }
     if (status == STATUS_OK) {
         status = file_path(checkpoints, error, "%s/checkpoints", config->run.dir);
@@ -219,7 +220,7 @@ static enum status run(struct serve_arguments *arguments, struct error *error)
         struct server_options server_options = {
             .server = (uint32_t)arguments->server,
             .shard_count = config->servers.shards,
-            .endpoint = arguments->endpoint,
+            .endpoint = endpoint,
             .coordinator = arguments->coordinator,
             .checkpoint_dir = checkpoints,
             .timeout_ns = (uint64_t)((double)config->network.timeout_seconds * (double)NS_PER_S),

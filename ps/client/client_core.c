@@ -55,7 +55,7 @@ static void part_end(struct client_core *core, struct part *part, const struct m
     if (status == STATUS_OK && part->kind == PART_PULL && request != NULL) {
         status = request_put_rows(request, part, message, error);
     }
-    if (part->kind == PART_ADVANCE && status == STATUS_OK) {
+    if (part->kind == PART_ADVANCE && status == STATUS_OK && message != NULL) {
         client_session_advanced(core, part, message->envelope->advance_reply->clock);
     } else if (part->kind == PART_ADVANCE && !part->leave) {
         client_session_fail(core, status, error);
@@ -268,10 +268,12 @@ enum status client_core_table(struct client_core *core, const Anthill__TableSpec
         return table_spec_compare(core->shared.tables[*table], spec, error);
     }
     uint32_t count = core->shared.table_count;
-    Anthill__TableSpec **tables = realloc(core->shared.tables, (count + 1) * sizeof *tables);
+    Anthill__TableSpec **tables =
+        realloc(core->shared.tables, (count + 1) * sizeof(Anthill__TableSpec *));
     CHECK(tables != NULL);
     core->shared.tables = tables;
-    struct table_layout **layouts = realloc(core->layouts, (count + 1) * sizeof *layouts);
+    struct table_layout **layouts =
+        realloc(core->layouts, (count + 1) * sizeof(struct table_layout *));
     CHECK(layouts != NULL);
     core->layouts = layouts;
     tables[count] = table_spec_copy(spec);

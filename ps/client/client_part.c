@@ -98,7 +98,7 @@ static void pool_grow(struct part_pool *pool)
 {
     uint32_t capacity = pool->capacity == 0 ? 64 : pool->capacity * 2;
     CHECK(capacity <= SLOT_MASK + 1);
-    pool->slots = realloc(pool->slots, capacity * sizeof *pool->slots);
+    pool->slots = realloc(pool->slots, capacity * sizeof(struct part *));
     pool->free_slots = realloc(pool->free_slots, capacity * sizeof *pool->free_slots);
     CHECK(pool->slots != NULL && pool->free_slots != NULL);
     for (uint32_t slot = capacity; slot-- > pool->capacity;) {
