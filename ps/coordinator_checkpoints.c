@@ -118,6 +118,7 @@ static void publish_when_complete(struct turn *turn)
     for (uint32_t i = 0; i < coordinator->shard_count; i++) {
         if (!coordinator->reports[i].reported) return;
     }
+    CHECK(coordinator->shard_count > 0);
     coordinator->publishing = step;
     struct effect *effect = coordinator_effect(turn, EFFECT_PUBLISH);
     effect->step = step;

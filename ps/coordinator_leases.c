@@ -7,6 +7,7 @@
 
 #define PARK_NS        (500 * MILLISECOND_NS) /* a request waits inside for at most so long */
 #define PARKED_MAX     8192
+#define OPEN_BOOKS     (BOOKS + 1) /* with that of the evaluation */
 #define RECOVER_NS_MAX (3 * SECOND_NS)
 
 void coordinator_leases_deinit(struct coordinator *coordinator)
@@ -55,9 +56,9 @@ static void close_book(struct open_book *book)
 struct open_book *coordinator_leases_find(struct coordinator *coordinator, uint64_t id,
                                           uint32_t *index)
 {
-    struct open_book *books[] = {&coordinator->books[0], &coordinator->books[1],
-                                 &coordinator->evaluation};
-    for (size_t i = 0; i < sizeof books / sizeof *books; i++) {
+    struct open_book *books[OPEN_BOOKS] = {&coordinator->books[0], &coordinator->books[1],
+                                           &coordinator->evaluation};
+    for (size_t i = 0; i < OPEN_BOOKS; i++) {
         if (books[i]->open && lease_book_find(&books[i]->leases, id, index)) return books[i];
     }
     return NULL;
@@ -281,10 +282,10 @@ bool coordinator_leases_renew(struct turn *turn, struct session *session, uint64
 void coordinator_leases_release(struct turn *turn, uint64_t session)
 {
     struct coordinator *coordinator = turn->coordinator;
-    struct open_book *books[] = {&coordinator->books[0], &coordinator->books[1],
-                                 &coordinator->evaluation};
+    struct open_book *books[OPEN_BOOKS] = {&coordinator->books[0], &coordinator->books[1],
+                                           &coordinator->evaluation};
     uint32_t count = 0;
-    for (size_t i = 0; i < sizeof books / sizeof *books; i++) {
+    for (size_t i = 0; i < OPEN_BOOKS; i++) {
         if (books[i]->open) count += lease_book_release(&books[i]->leases, session);
     }
     coordinator->leases_lost += count;
@@ -352,9 +353,9 @@ void coordinator_leases_done(struct turn *turn, const struct message *message)
 void coordinator_leases_tick(struct turn *turn)
 {
     struct coordinator *coordinator = turn->coordinator;
-    struct open_book *books[] = {&coordinator->books[0], &coordinator->books[1],
-                                 &coordinator->evaluation};
-    for (size_t i = 0; i < sizeof books / sizeof *books; i++) {
+    struct open_book *books[OPEN_BOOKS] = {&coordinator->books[0], &coordinator->books[1],
+                                           &coordinator->evaluation};
+    for (size_t i = 0; i < OPEN_BOOKS; i++) {
         if (!books[i]->open) continue;
         uint32_t count = lease_book_expire(&books[i]->leases, turn->now_ns);
         coordinator->leases_lost += count;

@@ -232,7 +232,7 @@ static void add_held(const struct open_book *book, uint64_t session, const char 
     for (uint32_t i = 0; book->open && i < book->leases.lease_count; i++) {
         const struct lease *lease = &book->leases.leases[i];
         if (lease->state != LEASE_HELD || lease->session != session) continue;
-        text_add(text, "%s%llu", *separator, (unsigned long long)(book->leases.id_first + i));
+        text_add(text, "%s%llu", *separator, (unsigned long long)book->leases.id_first + i);
         *separator = ",";
     }
 }

@@ -11,7 +11,7 @@ void coordinator_shards_init(struct coordinator *coordinator)
     coordinator->shard_count = count;
     coordinator->shards = calloc(count, sizeof *coordinator->shards);
     coordinator->entries = calloc(count, sizeof *coordinator->entries);
-    coordinator->entry_pointers = calloc(count, sizeof *coordinator->entry_pointers);
+    coordinator->entry_pointers = calloc(count, sizeof(void *));
     coordinator->owners = calloc(options->slot_count, sizeof *coordinator->owners);
     CHECK(coordinator->shards != NULL && coordinator->entries != NULL);
     CHECK(coordinator->entry_pointers != NULL && coordinator->owners != NULL);

@@ -8,9 +8,10 @@
 #include "common/checksum.h"
 #include "ps/coordinator_internal.h"
 
-#define STATE_MAGIC        "ANTHCRD1"
 #define STATE_VERSION      1u
 #define STATE_HEADER_BYTES 32u
+
+static const uint8_t STATE_MAGIC[8] = {'A', 'N', 'T', 'H', 'C', 'R', 'D', '1'};
 
 static void put_le(uint8_t *bytes, uint64_t value, unsigned count)
 {
@@ -33,7 +34,7 @@ static uint64_t get_le(const uint8_t *bytes, unsigned count)
 #define MESSAGES(arena, items, pointers, count)                                                    \
     do {                                                                                           \
         (items) = arena_zalloc(arena, (count) * sizeof *(items));                                  \
-        (pointers) = arena_zalloc(arena, (count) * sizeof *(pointers));                            \
+        (pointers) = arena_zalloc(arena, (count) * sizeof(void *));                                \
         for (size_t i_ = 0; i_ < (size_t)(count); i_++)                                            \
             (pointers)[i_] = &(items)[i_];                                                         \
     } while (0)
@@ -201,7 +202,7 @@ void coordinator_state_pack(const struct coordinator *coordinator, uint8_t **dat
     uint8_t *out = malloc(STATE_HEADER_BYTES + packed);
     CHECK(out != NULL);
     anthill__coordinator_state__pack(&state, out + STATE_HEADER_BYTES);
-    memcpy(out, STATE_MAGIC, 8);
+    memcpy(out, STATE_MAGIC, sizeof STATE_MAGIC);
     put_le(out + 8, STATE_VERSION, 4);
     put_le(out + 12, 0, 4);
     put_le(out + 16, packed, 8);
@@ -220,8 +221,8 @@ static enum status header_check(const uint8_t *data, size_t bytes, struct error 
         return error_set(error, STATUS_CORRUPT, "%zu bytes; at least %u are expected", bytes,
                          STATE_HEADER_BYTES);
     }
-    if (memcmp(data, STATE_MAGIC, 8) != 0)
-        return error_set(error, STATUS_CORRUPT, "it does not begin with %s", STATE_MAGIC);
+    if (memcmp(data, STATE_MAGIC, sizeof STATE_MAGIC) != 0)
+        return error_set(error, STATUS_CORRUPT, "it does not begin with ANTHCRD1");
     uint64_t version = get_le(data + 8, 4);
     if (version != STATE_VERSION || get_le(data + 12, 4) != 0) {
         return error_set(error, STATUS_CORRUPT, "version %llu; %u is expected",
