@@ -122,7 +122,7 @@ supervise() { # until the coordinator ends; starts again what was killed
     local pid code role
     while true; do
         pid=
-        wait -n -p pid "${!role_of[@]}"
+        wait -n -p pid "${!role_of[@]}" 2>/dev/null # without the shell's own notice
         code=$?
         [ -n "$pid" ] || continue
         role=${role_of[$pid]}
