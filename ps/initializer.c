@@ -3,8 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/kernel_clones.h"
 #include "common/rng.h"
-#include "ps/kernel_clones.h"
 
 #define GOLDEN UINT64_C(0x9e3779b97f4a7c15)
 

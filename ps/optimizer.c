@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "ps/kernel_clones.h"
+#include "common/kernel_clones.h"
 
 #define STEPS_MAX 0x1p24f
 

@@ -7,7 +7,7 @@ struct add {
     struct tensor *a, *b, *out;
 };
 
-ANTHILL_KERNEL static void add_arrays(float *out, const float *a, const float *b, size_t count)
+KERNEL_CLONES static void add_arrays(float *out, const float *a, const float *b, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         out[i] = a[i] + b[i];

@@ -61,8 +61,8 @@ static inline void max_with(float *restrict out, uint32_t *restrict winners,
     }
 }
 
-ANTHILL_KERNEL static void max_rows(const struct edge_set *edges, const float *x, float *out,
-                                    uint32_t *winners, uint32_t cols)
+KERNEL_CLONES static void max_rows(const struct edge_set *edges, const float *x, float *out,
+                                   uint32_t *winners, uint32_t cols)
 {
     for (uint32_t dst = 0; dst < edges->dst_count; dst++, out += cols, winners += cols) {
         uint32_t begin = edges->indptr[dst], end = edges->indptr[dst + 1];

@@ -7,15 +7,14 @@ struct bias {
     struct tensor *x, *b;
 };
 
-ANTHILL_KERNEL static void add_row(float *x, const float *b, uint32_t rows, uint32_t cols)
+KERNEL_CLONES static void add_row(float *x, const float *b, uint32_t rows, uint32_t cols)
 {
     for (uint32_t row = 0; row < rows; row++, x += cols)
         for (uint32_t col = 0; col < cols; col++)
             x[col] += b[col];
 }
 
-ANTHILL_KERNEL static void add_column_sums(float *sums, const float *x, uint32_t rows,
-                                           uint32_t cols)
+KERNEL_CLONES static void add_column_sums(float *sums, const float *x, uint32_t rows, uint32_t cols)
 {
     for (uint32_t row = 0; row < rows; row++, x += cols)
         for (uint32_t col = 0; col < cols; col++)

@@ -30,8 +30,8 @@ static uint32_t drop_below(float rate)
 }
 
 /* out = mask * x, or out += mask * x. Rows are masked one at a time with a key of their own. */
-ANTHILL_KERNEL static void apply(float *out, const float *x, uint32_t rows, uint32_t cols,
-                                 float rate, uint64_t key, bool add)
+KERNEL_CLONES static void apply(float *out, const float *x, uint32_t rows, uint32_t cols,
+                                float rate, uint64_t key, bool add)
 {
     uint32_t threshold = drop_below(rate);
     float scale = 1.0f / (1.0f - rate);

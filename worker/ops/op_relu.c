@@ -7,19 +7,19 @@ struct relu {
     struct tensor *x, *out;
 };
 
-ANTHILL_KERNEL static void rectify(float *out, const float *x, size_t count)
+KERNEL_CLONES static void rectify(float *out, const float *x, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         out[i] = x[i] > 0.0f ? x[i] : 0.0f;
 }
 
-ANTHILL_KERNEL static void mask_in_place(float *grad, const float *out, size_t count)
+KERNEL_CLONES static void mask_in_place(float *grad, const float *out, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         grad[i] = out[i] > 0.0f ? grad[i] : 0.0f;
 }
 
-ANTHILL_KERNEL static void add_masked(float *dx, const float *grad, const float *out, size_t count)
+KERNEL_CLONES static void add_masked(float *dx, const float *grad, const float *out, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         dx[i] += out[i] > 0.0f ? grad[i] : 0.0f;

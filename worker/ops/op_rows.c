@@ -22,8 +22,8 @@ struct tensor *op_rows(struct tape *tape, struct tensor *x, uint32_t first, uint
     return view;
 }
 
-ANTHILL_KERNEL static void scatter_add(float *dx, const float *grad, const uint32_t *ids,
-                                       uint32_t count, uint32_t cols)
+KERNEL_CLONES static void scatter_add(float *dx, const float *grad, const uint32_t *ids,
+                                      uint32_t count, uint32_t cols)
 {
     for (uint32_t i = 0; i < count; i++) {
         float *row = dx + (size_t)ids[i] * cols;

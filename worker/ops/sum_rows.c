@@ -128,7 +128,7 @@ INLINE void gather_all(const struct sum_rows *r, const float *from, float *to, b
     }
 }
 
-ANTHILL_KERNEL static void gather(const struct sum_rows *r, const float *from, float *to, bool add)
+KERNEL_CLONES static void gather(const struct sum_rows *r, const float *from, float *to, bool add)
 {
     if (r->weights != NULL && add)
         gather_all(r, from, to, true, true);
@@ -170,7 +170,7 @@ INLINE void scatter_row(struct entries e, const float *from, uint32_t cols, floa
             to[(size_t)e.ids[i] * cols + col] += e.weights[i] * from[col];
 }
 
-ANTHILL_KERNEL static void scatter(const struct sum_rows *r, const float *from, float *to)
+KERNEL_CLONES static void scatter(const struct sum_rows *r, const float *from, float *to)
 {
     struct lookahead look = lookahead_of(r);
     for (uint32_t i = 0; i < r->count; i++) {
