@@ -211,7 +211,10 @@ fi
 train "${overrides[@]}"
 code=$?
 result=$(<"$run_dir/result.json")
-scores() { sed -n 's/.*"test":{\([^}]*\)}.*/\1/p' <<<"$1" | tr -d '"' | sed 's/:/ /g; s/,/, /g'; }
+scores() { # RESULT: the test metrics for a person
+    sed -n 's/.*"test":{\([^}]*\)}.*/\1/p' <<<"$1" | tr -d '"' | tr ',:' '\n ' |
+        LC_ALL=C awk '{ printf "%s%s %.4f", (NR == 1 ? "" : ", "), $1, $2 }'
+}
 if [ -n "$baseline_result" ]; then
     result="${result%\}},\"baseline\":$baseline_result}"
     say "$baseline_name: $(scores "$baseline_result")"

@@ -7,4 +7,4 @@ build=${1:-build/dev}
 [ -f "$build/compile_commands.json" ] || cmake --preset dev >/dev/null
 cmake --build "$build" --target anthill_wire_proto >/dev/null
 find common graph ps worker -name '*.c' -print0 |
-    xargs -0 -n 4 -P 2 clang-tidy --quiet -p "$build"
+    xargs -0 -n 1 -P 2 clang-tidy --quiet -p "$build"
