@@ -7,6 +7,10 @@ cd "$(dirname "$0")"
 . cmake/setup.sh
 
 install_packages conf/packages.txt tests/packages.txt
+if [ ! -d ../shared/data ]; then
+    say "skipped, since ../shared/data is not there: what needs its data in" \
+        "$(grep -rl 'shared_data(' tests --include='*_test.c' | xargs -n 1 basename -s .c | xargs)"
+fi
 if [ "$#" -eq 0 ]; then
     say "building with sanitizers"
     build asan
