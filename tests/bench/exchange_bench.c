@@ -1,0 +1,272 @@
+/* Pull and push over tcp: one client, one server thread, IN_FLIGHT requests. Against the bare
+ * exchange of the same frames through common/transport: the other end answers without looking, and
+ * nobody copies what arrives. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/rng.h"
+#include "common/transport.h"
+#include "tests/bench/bench.h"
+#include "tests/bench/bench_cluster.h"
+
+#define DIM          64u
+#define ROW_BYTES    (DIM * sizeof(float))
+#define REQUEST_KEYS 16384u
+#define IN_FLIGHT    4u
+#define REQUESTS     64u
+#define PART_BYTES   (1u << 20) /* what the client cuts requests into: keys and values together */
+#define PART_KEYS    ((uint32_t)(PART_BYTES / (ROW_BYTES + sizeof(uint64_t))))
+#define PARTS        ((REQUEST_KEYS + PART_KEYS - 1) / PART_KEYS)
+#define WAIT_NS      (10 * NS_PER_MS)
+
+struct exchange {
+    unsigned requests;
+    uint64_t row_count;
+    uint64_t *keys;           /* [requests, REQUEST_KEYS], no key twice in a request */
+    float *values[IN_FLIGHT]; /* where pulled rows go */
+    float *grads;             /* of one request */
+    struct client *client;
+    uint32_t table;
+    struct transport *bare;     /* to the bare end */
+    struct transport *bare_end; /* its thread's, once that has started */
+    atomic_bool stop;
+};
+
+static enum status client_requests(struct exchange *exchange, bool push, struct error *error)
+{
+    uint64_t tickets[IN_FLIGHT];
+    enum status status = STATUS_OK;
+    for (unsigned i = 0; i < exchange->requests + IN_FLIGHT && status == STATUS_OK; i++) {
+        const unsigned place = i % IN_FLIGHT;
+        const uint64_t *keys = exchange->keys + (size_t)i * REQUEST_KEYS;
+        if (i >= IN_FLIGHT) status = client_wait(exchange->client, tickets[place], error);
+        if (i >= exchange->requests || status != STATUS_OK) continue;
+        status = push ? client_push(exchange->client, exchange->table, keys, REQUEST_KEYS,
+                                    exchange->grads, 1.0f, &tickets[place], error)
+                      : client_pull(exchange->client, exchange->table, keys, REQUEST_KEYS,
+                                    exchange->values[place], false, &tickets[place], error);
+    }
+    return status;
+}
+
+static enum status run_pull(void *context, struct error *error)
+{
+    return client_requests(context, false, error);
+}
+
+static enum status run_push(void *context, struct error *error)
+{
+    return client_requests(context, true, error);
+}
+
+/* ---- the bare exchange ------------------------------------------------------------------------
+ */
+
+static void send_kept(struct transport *transport, struct message *message)
+{
+    while (transport_send(transport, message) == STATUS_BUSY)
+        transport_poll(&transport, 1, NS_PER_MS);
+}
+
+static void bare_answer(struct exchange *exchange, const struct message *request)
+{
+    const bool pull = request->envelope->body_case == ANTHILL__ENVELOPE__BODY_PULL;
+    Anthill__PullReply pull_reply = ANTHILL__PULL_REPLY__INIT;
+    Anthill__PushReply push_reply = ANTHILL__PUSH_REPLY__INIT;
+    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+    struct frame rows = {.data = exchange->grads};
+    envelope.request = request->envelope->request;
+    if (pull) {
+        envelope.body_case = ANTHILL__ENVELOPE__BODY_PULL_REPLY;
+        envelope.pull_reply = &pull_reply;
+        rows.bytes = request->envelope->pull->key_count * ROW_BYTES;
+    } else {
+        envelope.body_case = ANTHILL__ENVELOPE__BODY_PUSH_REPLY;
+        envelope.push_reply = &push_reply;
+    }
+    struct message reply;
+    CHECK(wire_pack(&reply, request->peer, &envelope, &rows, pull ? 1 : 0) == STATUS_OK);
+    send_kept(exchange->bare_end, &reply);
+}
+
+static void *bare_main(void *context)
+{
+    struct exchange *exchange = context;
+    struct message message;
+    while (!atomic_load(&exchange->stop)) {
+        transport_poll(&exchange->bare_end, 1, WAIT_NS);
+        while (transport_receive(exchange->bare_end, &message) == STATUS_OK) {
+            bare_answer(exchange, &message);
+            wire_message_deinit(&message);
+        }
+    }
+    transport_close(exchange->bare_end);
+    return NULL;
+}
+
+static void bare_request(struct exchange *exchange, unsigned request, bool push)
+{
+    for (uint32_t first = 0; first < REQUEST_KEYS; first += PART_KEYS) {
+        const uint32_t left = REQUEST_KEYS - first;
+        const uint32_t count = left < PART_KEYS ? left : PART_KEYS;
+        Anthill__Pull pull = ANTHILL__PULL__INIT;
+        Anthill__Push push_body = ANTHILL__PUSH__INIT;
+        Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+        pull.key_count = push_body.key_count = count;
+        envelope.request = request;
+        if (push) {
+            envelope.body_case = ANTHILL__ENVELOPE__BODY_PUSH;
+            envelope.push = &push_body;
+        } else {
+            envelope.body_case = ANTHILL__ENVELOPE__BODY_PULL;
+            envelope.pull = &pull;
+        }
+        struct frame frames[] = {
+            {.data = exchange->keys + (size_t)request * REQUEST_KEYS + first,
+             .bytes = count * sizeof(uint64_t)},
+            {.data = exchange->grads + (size_t)first * DIM, .bytes = count * ROW_BYTES}};
+        struct message message;
+        CHECK(wire_pack(&message, 0, &envelope, frames, push ? 2 : 1) == STATUS_OK);
+        send_kept(exchange->bare, &message);
+    }
+}
+
+/* Answers come in the order of the requests: one connection, one thread at its end. */
+static enum status bare_requests(struct exchange *exchange, bool push, struct error *error)
+{
+    unsigned sent = 0;
+    uint64_t answered = 0;
+    struct message message;
+    uint64_t heard_ns = clock_now_ns();
+    while (answered < (uint64_t)exchange->requests * PARTS) {
+        while (sent < exchange->requests && sent < answered / PARTS + IN_FLIGHT)
+            bare_request(exchange, sent++, push);
+        if (transport_receive(exchange->bare, &message) == STATUS_OK) {
+            wire_message_deinit(&message);
+            answered++;
+            heard_ns = clock_now_ns();
+        } else if (clock_now_ns() - heard_ns > 60 * NS_PER_S) {
+            return error_set(error, STATUS_UNAVAILABLE, "the bare exchange stands still");
+        } else {
+            transport_poll(&exchange->bare, 1, WAIT_NS);
+        }
+    }
+    return STATUS_OK;
+}
+
+static enum status run_bare_pull(void *context, struct error *error)
+{
+    return bare_requests(context, false, error);
+}
+
+static enum status run_bare_push(void *context, struct error *error)
+{
+    return bare_requests(context, true, error);
+}
+
+/* ---- cases ------------------------------------------------------------------------------------
+ */
+
+static enum status create_rows(struct exchange *exchange, struct error *error)
+{
+    Anthill__OptimizerSpec optimizer = ANTHILL__OPTIMIZER_SPEC__INIT;
+    optimizer.kind = ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAGRAD;
+    optimizer.rate = 0.01f;
+    optimizer.epsilon = 1e-10f;
+    Anthill__TableSpec spec = ANTHILL__TABLE_SPEC__INIT;
+    spec.name = "bench";
+    spec.dim = DIM;
+    spec.optimizer = &optimizer;
+    enum status status = client_table(exchange->client, &spec, &exchange->table, error);
+    uint64_t *keys = exchange->keys;
+    for (uint64_t first = 0; first < exchange->row_count && status == STATUS_OK;) {
+        uint64_t ticket;
+        uint32_t count = 0;
+        for (; count < REQUEST_KEYS && first < exchange->row_count; count++)
+            keys[count] = first++;
+        status = client_pull(exchange->client, exchange->table, keys, count, exchange->values[0],
+                             false, &ticket, error);
+        if (status == STATUS_OK) status = client_wait(exchange->client, ticket, error);
+    }
+    return status;
+}
+
+/* Random keys, none twice in a request: consecutive images of a permutation. */
+static void draw_keys_and_grads(struct exchange *exchange)
+{
+    for (unsigned r = 0; r < exchange->requests; r++)
+        for (uint32_t i = 0; i < REQUEST_KEYS; i++)
+            exchange->keys[(size_t)r * REQUEST_KEYS + i] =
+                rng_permute(r + 1, exchange->row_count, i);
+    for (uint32_t i = 0; i < REQUEST_KEYS * DIM; i++)
+        exchange->grads[i] = (float)(i % 13) * 1e-3f - 6e-3f;
+}
+
+static enum status measure(struct bench *bench, struct exchange *exchange, struct error *error)
+{
+    struct bench_step steps[] = {{run_pull, exchange, 0},
+                                 {run_bare_pull, exchange, 0},
+                                 {run_push, exchange, 0},
+                                 {run_bare_push, exchange, 0}};
+    enum status status = bench_alternate(steps, 4, bench_rounds(bench, 11), error);
+    if (status != STATUS_OK) return status;
+    const double rows = (double)REQUEST_KEYS * exchange->requests;
+    const char *const names[] = {"pull-tcp-f32", "push-tcp-f32"};
+    for (unsigned i = 0; i < 2; i++)
+        if (bench_wants(bench, names[i]))
+            bench_report(bench, names[i], rows / steps[2 * i].seconds, "rows/s",
+                         rows / steps[2 * i + 1].seconds);
+    return STATUS_OK;
+}
+
+static enum status measure_with_bare_end(struct bench *bench, struct exchange *exchange,
+                                         struct error *error)
+{
+    pthread_t thread;
+    enum status status = transport_listen(&exchange->bare_end, "tcp://127.0.0.1:*", error);
+    if (status != STATUS_OK) return status;
+    status = transport_connect(&exchange->bare, transport_endpoint(exchange->bare_end), error);
+    if (status != STATUS_OK) {
+        transport_close(exchange->bare_end);
+        return status;
+    }
+    CHECK(pthread_create(&thread, NULL, bare_main, exchange) == 0);
+    status = measure(bench, exchange, error);
+    transport_close(exchange->bare);
+    atomic_store(&exchange->stop, true);
+    pthread_join(thread, NULL);
+    return status;
+}
+
+enum status exchange_cases(struct bench *bench, struct error *error)
+{
+    if (!bench_wants(bench, "pull-tcp-f32 push-tcp-f32")) return STATUS_OK;
+    const size_t bytes = REQUEST_KEYS * ROW_BYTES;
+    struct exchange exchange = {.requests = bench->quick ? 6 : REQUESTS,
+                                .row_count = bench->quick ? 40000 : 4000000};
+    struct bench_cluster *cluster = NULL;
+    exchange.keys = malloc(exchange.requests * (size_t)REQUEST_KEYS * sizeof *exchange.keys);
+    exchange.grads = calloc(1, bytes);
+    CHECK(exchange.keys != NULL && exchange.grads != NULL);
+    for (unsigned i = 0; i < IN_FLIGHT; i++) {
+        exchange.values[i] = malloc(bytes);
+        CHECK(exchange.values[i] != NULL);
+    }
+    enum status status = bench_cluster_start(&cluster, error);
+    if (status == STATUS_OK) status = bench_cluster_client(cluster, &exchange.client, error);
+    if (status == STATUS_OK) status = create_rows(&exchange, error);
+    draw_keys_and_grads(&exchange);
+    if (status == STATUS_OK) status = measure_with_bare_end(bench, &exchange, error);
+    client_close(exchange.client);
+    bench_cluster_stop(cluster);
+    transport_shutdown();
+    for (unsigned i = 0; i < IN_FLIGHT; i++)
+        free(exchange.values[i]);
+    free(exchange.keys);
+    free(exchange.grads);
+    return status;
+}

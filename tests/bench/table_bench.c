@@ -1,0 +1,274 @@
+/* Tables in process: gather and Adagrad of random rows, against a bare loop over an array of rows
+ * behind an index of the same 16-byte entries, with the same prefetch and the same huge pages. Two
+ * threads are two shards: each has a table of its own with half of the rows. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/check.h"
+#include "common/kernel_clones.h"
+#include "common/rng.h"
+#include "ps/pages.h"
+#include "ps/table.h"
+#include "tests/bench/bench.h"
+
+#define DIM          64u
+#define ROW_FLOATS   (2 * DIM) /* values and Adagrad's sums */
+#define REQUEST_KEYS 16384u
+#define REQUESTS     64u /* in a timed step; their keys are all different draws */
+#define ENTRY_AHEAD  48u
+#define ROW_AHEAD    24u
+#define RING         64u
+#define LINE_FLOATS  16u
+#define RATE         0.01f
+#define EPSILON      1e-10f
+
+struct bare_entry {
+    uint64_t key, row_plus_one;
+};
+
+/* A shard and its bare likeness. */
+struct store {
+    uint64_t row_count, capacity;
+    unsigned shift, requests;
+    struct table *table;
+    struct bare_entry *entries;
+    float *rows;
+    uint64_t *keys; /* [requests, REQUEST_KEYS] */
+    float *values, *grads;
+    enum status status;
+    struct error error;
+};
+
+struct stores {
+    struct store items[BENCH_THREADS_MAX];
+    unsigned count;
+};
+
+static inline uint64_t bare_position(const struct store *store, uint64_t key)
+{
+    return rng_mix(key) >> store->shift;
+}
+
+static inline float *bare_find(const struct store *store, uint64_t key)
+{
+    uint64_t position = bare_position(store, key);
+    while (store->entries[position].key != key)
+        position = (position + 1) & (store->capacity - 1);
+    return store->rows + (store->entries[position].row_plus_one - 1) * ROW_FLOATS;
+}
+
+static inline void bare_prefetch(const float *row, uint32_t floats)
+{
+    for (uint32_t i = 0; i < floats; i += LINE_FLOATS)
+        __builtin_prefetch(row + i, 0, 2);
+}
+
+/* Finds keys[i + ROW_AHEAD] and sends for it and for a later entry. */
+static inline void bare_look_ahead(const struct store *store, const uint64_t *keys, uint32_t i,
+                                   uint32_t floats, float **ring)
+{
+    if (i + ENTRY_AHEAD < REQUEST_KEYS)
+        __builtin_prefetch(&store->entries[bare_position(store, keys[i + ENTRY_AHEAD])], 0, 3);
+    if (i + ROW_AHEAD >= REQUEST_KEYS) return;
+    float *row = bare_find(store, keys[i + ROW_AHEAD]);
+    ring[(i + ROW_AHEAD) % RING] = row;
+    bare_prefetch(row, floats);
+}
+
+static inline void bare_begin(const struct store *store, const uint64_t *keys, uint32_t floats,
+                              float **ring)
+{
+    for (uint32_t i = 0; i < ENTRY_AHEAD; i++)
+        __builtin_prefetch(&store->entries[bare_position(store, keys[i])], 0, 3);
+    for (uint32_t i = 0; i < ROW_AHEAD; i++) {
+        ring[i] = bare_find(store, keys[i]);
+        bare_prefetch(ring[i], floats);
+    }
+}
+
+static void bare_gather(void *context)
+{
+    struct store *store = context;
+    float *ring[RING];
+    for (unsigned r = 0; r < store->requests; r++) {
+        const uint64_t *keys = store->keys + (size_t)r * REQUEST_KEYS;
+        bare_begin(store, keys, DIM, ring);
+        for (uint32_t i = 0; i < REQUEST_KEYS; i++) {
+            bare_look_ahead(store, keys, i, DIM, ring);
+            memcpy(store->values + (size_t)i * DIM, ring[i % RING], DIM * sizeof(float));
+        }
+    }
+}
+
+KERNEL_CLONES static void bare_step(float *restrict row, const float *restrict grads)
+{
+    for (uint32_t i = 0; i < DIM; i++) {
+        float sum = row[DIM + i] + grads[i] * grads[i];
+        row[DIM + i] = sum;
+        row[i] -= RATE * grads[i] / (sqrtf(sum) + EPSILON);
+    }
+}
+
+static void bare_adagrad(void *context)
+{
+    struct store *store = context;
+    float *ring[RING];
+    for (unsigned r = 0; r < store->requests; r++) {
+        const uint64_t *keys = store->keys + (size_t)r * REQUEST_KEYS;
+        bare_begin(store, keys, ROW_FLOATS, ring);
+        for (uint32_t i = 0; i < REQUEST_KEYS; i++) {
+            bare_look_ahead(store, keys, i, ROW_FLOATS, ring);
+            bare_step(ring[i % RING], store->grads + (size_t)i * DIM);
+        }
+    }
+}
+
+static void table_gather(void *context)
+{
+    struct store *store = context;
+    for (unsigned r = 0; r < store->requests && store->status == STATUS_OK; r++)
+        store->status = table_pull(store->table, store->keys + (size_t)r * REQUEST_KEYS,
+                                   REQUEST_KEYS, store->values, false, &store->error);
+}
+
+static void table_adagrad(void *context)
+{
+    struct store *store = context;
+    for (unsigned r = 0; r < store->requests && store->status == STATUS_OK; r++)
+        store->status = table_push(store->table, store->keys + (size_t)r * REQUEST_KEYS,
+                                   REQUEST_KEYS, store->grads, 1.0f, &store->error);
+}
+
+static enum status table_fill(struct store *store, struct error *error)
+{
+    Anthill__OptimizerSpec optimizer = ANTHILL__OPTIMIZER_SPEC__INIT;
+    optimizer.kind = ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAGRAD;
+    optimizer.rate = RATE;
+    optimizer.epsilon = EPSILON;
+    Anthill__TableSpec spec = ANTHILL__TABLE_SPEC__INIT;
+    spec.name = "bench";
+    spec.dim = DIM;
+    spec.optimizer = &optimizer;
+    enum status status = table_create(&store->table, &spec, error);
+    for (uint64_t first = 0; first < store->row_count && status == STATUS_OK;) {
+        uint32_t count = 0;
+        for (; count < REQUEST_KEYS && first < store->row_count; count++)
+            store->keys[count] = rng_mix(first++);
+        status = table_pull(store->table, store->keys, count, store->values, false, error);
+    }
+    return status;
+}
+
+static enum status store_init(struct store *store, uint64_t row_count, unsigned requests,
+                              unsigned number, struct error *error)
+{
+    const size_t floats = (size_t)REQUEST_KEYS * DIM;
+    *store = (struct store){.row_count = row_count, .requests = requests, .shift = 64};
+    for (store->capacity = 1; store->capacity / 5 * 4 < row_count; store->capacity *= 2)
+        store->shift--;
+    store->entries = pages_alloc(store->capacity * sizeof *store->entries);
+    store->rows = pages_alloc(row_count * ROW_FLOATS * sizeof(float));
+    store->keys = pages_alloc((size_t)requests * REQUEST_KEYS * sizeof *store->keys);
+    store->values = pages_alloc(floats * sizeof(float));
+    store->grads = pages_alloc(floats * sizeof(float));
+    CHECK(store->entries != NULL && store->rows != NULL && store->keys != NULL);
+    CHECK(store->values != NULL && store->grads != NULL);
+    enum status status = table_fill(store, error);
+    memset(store->rows, 0, row_count * ROW_FLOATS * sizeof(float));
+    for (uint64_t row = 0; row < row_count; row++) {
+        uint64_t position = bare_position(store, rng_mix(row));
+        while (store->entries[position].row_plus_one != 0)
+            position = (position + 1) & (store->capacity - 1);
+        store->entries[position] = (struct bare_entry){rng_mix(row), row + 1};
+    }
+    struct rng rng = rng_make(number + 1);
+    for (size_t i = 0; i < (size_t)requests * REQUEST_KEYS; i++)
+        store->keys[i] = rng_mix(rng_below(&rng, row_count));
+    for (size_t i = 0; i < floats; i++)
+        store->grads[i] = (float)(i % 13) * 1e-3f - 6e-3f;
+    return status;
+}
+
+static void store_deinit(struct store *store)
+{
+    const size_t floats = (size_t)REQUEST_KEYS * DIM;
+    table_destroy(store->table);
+    pages_free(store->entries, store->capacity * sizeof *store->entries);
+    pages_free(store->rows, store->row_count * ROW_FLOATS * sizeof(float));
+    pages_free(store->keys, (size_t)store->requests * REQUEST_KEYS * sizeof *store->keys);
+    pages_free(store->values, floats * sizeof(float));
+    pages_free(store->grads, floats * sizeof(float));
+}
+
+static enum status on_stores(struct stores *stores, void (*run)(void *context), struct error *error)
+{
+    void *contexts[BENCH_THREADS_MAX];
+    for (unsigned i = 0; i < stores->count; i++)
+        contexts[i] = &stores->items[i];
+    bench_parallel(run, contexts, stores->count);
+    for (unsigned i = 0; i < stores->count; i++) {
+        if (stores->items[i].status == STATUS_OK) continue;
+        *error = stores->items[i].error;
+        return stores->items[i].status;
+    }
+    return STATUS_OK;
+}
+
+static enum status run_table_gather(void *context, struct error *error)
+{
+    return on_stores(context, table_gather, error);
+}
+
+static enum status run_table_adagrad(void *context, struct error *error)
+{
+    return on_stores(context, table_adagrad, error);
+}
+
+static enum status run_bare_gather(void *context, struct error *error)
+{
+    return on_stores(context, bare_gather, error);
+}
+
+static enum status run_bare_adagrad(void *context, struct error *error)
+{
+    return on_stores(context, bare_adagrad, error);
+}
+
+static enum status measure(struct bench *bench, struct stores *stores, struct error *error)
+{
+    struct bench_step steps[] = {{run_table_gather, stores, 0},
+                                 {run_bare_gather, stores, 0},
+                                 {run_table_adagrad, stores, 0},
+                                 {run_bare_adagrad, stores, 0}};
+    enum status status = bench_alternate(steps, 4, bench_rounds(bench, 15), error);
+    if (status != STATUS_OK) return status;
+    const double rows = (double)REQUEST_KEYS * stores->items[0].requests * stores->count;
+    const char *const names[][2] = {{"table-gather-t1", "table-adagrad-t1"},
+                                    {"table-gather-t2", "table-adagrad-t2"}};
+    for (unsigned i = 0; i < 2; i++) {
+        if (!bench_wants(bench, names[stores->count - 1][i])) continue;
+        bench_report(bench, names[stores->count - 1][i], rows / steps[2 * i].seconds, "rows/s",
+                     rows / steps[2 * i + 1].seconds);
+    }
+    return STATUS_OK;
+}
+
+enum status table_cases(struct bench *bench, struct error *error)
+{
+    const uint64_t rows = bench->quick ? 20000 : 4000000;
+    enum status status = STATUS_OK;
+    for (unsigned threads = 1; threads <= BENCH_THREADS_MAX && status == STATUS_OK; threads++) {
+        const char *const names =
+            threads == 1 ? "table-gather-t1 table-adagrad-t1" : "table-gather-t2 table-adagrad-t2";
+        if (!bench_wants(bench, names)) continue;
+        struct stores stores = {.count = threads};
+        for (unsigned i = 0; i < threads && status == STATUS_OK; i++)
+            status =
+                store_init(&stores.items[i], rows / threads, bench->quick ? 1 : REQUESTS, i, error);
+        if (status == STATUS_OK) status = measure(bench, &stores, error);
+        for (unsigned i = 0; i < threads; i++)
+            if (stores.items[i].capacity > 0) store_deinit(&stores.items[i]);
+    }
+    return status;
+}
