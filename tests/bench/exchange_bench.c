@@ -1,17 +1,21 @@
-/* Pull and push over tcp: one client, one server thread, IN_FLIGHT requests. Against the bare
- * exchange of the same frames through common/transport: the other end answers without looking, and
- * nobody copies what arrives. */
-#include <pthread.h>
-#include <stdatomic.h>
+/* Pull and push over tcp: one client here, one server process with one shard thread, IN_FLIGHT
+ * requests. Against the bare exchange of the same frames with another process through
+ * common/transport: the other end answers without looking, and nobody copies what arrives. */
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/rng.h"
 #include "common/transport.h"
+#include "ps/client/client.h"
 #include "tests/bench/bench.h"
-#include "tests/bench/bench_cluster.h"
+#include "tests/bench/bench_processes.h"
 
 #define DIM          64u
 #define ROW_BYTES    (DIM * sizeof(float))
@@ -27,13 +31,11 @@ struct exchange {
     unsigned requests;
     uint64_t row_count;
     uint64_t *keys;           /* [requests, REQUEST_KEYS], no key twice in a request */
-    float *values[IN_FLIGHT]; /* where pulled rows go */
+    float *values[IN_FLIGHT]; /* where pulled rows go; what bare frames hold */
     float *grads;             /* of one request */
     struct client *client;
     uint32_t table;
-    struct transport *bare;     /* to the bare end */
-    struct transport *bare_end; /* its thread's, once that has started */
-    atomic_bool stop;
+    struct transport *bare; /* to the bare end */
 };
 
 static enum status client_requests(struct exchange *exchange, bool push, struct error *error)
@@ -72,40 +74,70 @@ static void send_kept(struct transport *transport, struct message *message)
         transport_poll(&transport, 1, NS_PER_MS);
 }
 
-static void bare_answer(struct exchange *exchange, const struct message *request)
+/* `answer`: how many came before; rows stand in as much memory as requests in flight need. */
+static void bare_answer(struct transport *transport, const struct message *request, char *rows,
+                        uint64_t answer)
 {
     const bool pull = request->envelope->body_case == ANTHILL__ENVELOPE__BODY_PULL;
     Anthill__PullReply pull_reply = ANTHILL__PULL_REPLY__INIT;
     Anthill__PushReply push_reply = ANTHILL__PUSH_REPLY__INIT;
     Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
-    struct frame rows = {.data = exchange->grads};
+    struct frame frame = {.data = rows + answer % (IN_FLIGHT * PARTS) * PART_BYTES};
     envelope.request = request->envelope->request;
     if (pull) {
         envelope.body_case = ANTHILL__ENVELOPE__BODY_PULL_REPLY;
         envelope.pull_reply = &pull_reply;
-        rows.bytes = request->envelope->pull->key_count * ROW_BYTES;
+        frame.bytes = request->envelope->pull->key_count * ROW_BYTES;
     } else {
         envelope.body_case = ANTHILL__ENVELOPE__BODY_PUSH_REPLY;
         envelope.push_reply = &push_reply;
     }
     struct message reply;
-    CHECK(wire_pack(&reply, request->peer, &envelope, &rows, pull ? 1 : 0) == STATUS_OK);
-    send_kept(exchange->bare_end, &reply);
+    CHECK(wire_pack(&reply, request->peer, &envelope, &frame, pull ? 1 : 0) == STATUS_OK);
+    send_kept(transport, &reply);
 }
 
-static void *bare_main(void *context)
+/* The other end, a process of its own until it is killed. */
+__attribute__((noreturn)) static void bare_end(int endpoint_fd)
 {
-    struct exchange *exchange = context;
+    struct transport *transport;
     struct message message;
-    while (!atomic_load(&exchange->stop)) {
-        transport_poll(&exchange->bare_end, 1, WAIT_NS);
-        while (transport_receive(exchange->bare_end, &message) == STATUS_OK) {
-            bare_answer(exchange, &message);
+    struct error error = {.text = ""};
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    char *rows = malloc((size_t)IN_FLIGHT * PARTS * PART_BYTES);
+    CHECK(rows != NULL);
+    memset(rows, 1, (size_t)IN_FLIGHT * PARTS * PART_BYTES);
+    CHECK(transport_listen(&transport, "tcp://127.0.0.1:*", &error) == STATUS_OK);
+    dprintf(endpoint_fd, "%s", transport_endpoint(transport));
+    close(endpoint_fd);
+    for (uint64_t answers = 0;;) {
+        transport_poll(&transport, 1, WAIT_NS);
+        while (transport_receive(transport, &message) == STATUS_OK) {
+            bare_answer(transport, &message, rows, answers++);
             wire_message_deinit(&message);
         }
     }
-    transport_close(exchange->bare_end);
-    return NULL;
+}
+
+/* Forks before this process has a transport, whose threads a child would not have. */
+static pid_t bare_end_start(char *endpoint, size_t endpoint_bytes)
+{
+    int ends[2];
+    CHECK(pipe(ends) == 0);
+    const pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        close(ends[0]);
+        bare_end(ends[1]);
+    }
+    close(ends[1]);
+    size_t bytes = 0;
+    ssize_t got;
+    while ((got = read(ends[0], endpoint + bytes, endpoint_bytes - 1 - bytes)) > 0)
+        bytes += (size_t)got;
+    endpoint[bytes] = '\0';
+    close(ends[0]);
+    return child;
 }
 
 static void bare_request(struct exchange *exchange, unsigned request, bool push)
@@ -128,7 +160,8 @@ static void bare_request(struct exchange *exchange, unsigned request, bool push)
         struct frame frames[] = {
             {.data = exchange->keys + (size_t)request * REQUEST_KEYS + first,
              .bytes = count * sizeof(uint64_t)},
-            {.data = exchange->grads + (size_t)first * DIM, .bytes = count * ROW_BYTES}};
+            {.data = exchange->values[request % IN_FLIGHT] + (size_t)first * DIM,
+             .bytes = count * ROW_BYTES}};
         struct message message;
         CHECK(wire_pack(&message, 0, &envelope, frames, push ? 2 : 1) == STATUS_OK);
         send_kept(exchange->bare, &message);
@@ -223,46 +256,50 @@ static enum status measure(struct bench *bench, struct exchange *exchange, struc
     return STATUS_OK;
 }
 
-static enum status measure_with_bare_end(struct bench *bench, struct exchange *exchange,
-                                         struct error *error)
+static enum status measure_with_server(struct bench *bench, struct exchange *exchange,
+                                       const char *bare_endpoint, struct error *error)
 {
-    pthread_t thread;
-    enum status status = transport_listen(&exchange->bare_end, "tcp://127.0.0.1:*", error);
-    if (status != STATUS_OK) return status;
-    status = transport_connect(&exchange->bare, transport_endpoint(exchange->bare_end), error);
-    if (status != STATUS_OK) {
-        transport_close(exchange->bare_end);
-        return status;
+    struct bench_processes run;
+    bench_processes_init(&run, bench);
+    bench_processes_set(&run, "network.transport=tcp");
+    bench_processes_set(&run, "network.timeout_seconds=3600"); /* no worker ever comes */
+    bench_processes_set(&run, "servers.count=1");
+    enum status status = bench_processes_coordinator(&run, "tcp://127.0.0.1:*", error);
+    const struct client_options options = {
+        .coordinator = run.endpoint, .name = "bench", .timeout_ns = 60 * NS_PER_S};
+    if (status == STATUS_OK) {
+        bench_processes_add(&run, "anthill-ps", "serve", "--server", "0");
+        status = client_open(&exchange->client, &options, error);
     }
-    CHECK(pthread_create(&thread, NULL, bare_main, exchange) == 0);
-    status = measure(bench, exchange, error);
+    if (status == STATUS_OK) status = create_rows(exchange, error);
+    draw_keys_and_grads(exchange);
+    if (status == STATUS_OK) status = transport_connect(&exchange->bare, bare_endpoint, error);
+    if (status == STATUS_OK) status = measure(bench, exchange, error);
     transport_close(exchange->bare);
-    atomic_store(&exchange->stop, true);
-    pthread_join(thread, NULL);
+    client_close(exchange->client);
+    bench_processes_deinit(&run);
     return status;
 }
 
 enum status exchange_cases(struct bench *bench, struct error *error)
 {
-    if (!bench_wants(bench, "pull-tcp-f32 push-tcp-f32")) return STATUS_OK;
+    if (!bench_wants(bench, "pull-tcp-f32") && !bench_wants(bench, "push-tcp-f32"))
+        return STATUS_OK;
     const size_t bytes = REQUEST_KEYS * ROW_BYTES;
     struct exchange exchange = {.requests = bench->quick ? 6 : REQUESTS,
                                 .row_count = bench->quick ? 40000 : 4000000};
-    struct bench_cluster *cluster = NULL;
+    char bare_endpoint[128];
+    const pid_t child = bare_end_start(bare_endpoint, sizeof bare_endpoint);
     exchange.keys = malloc(exchange.requests * (size_t)REQUEST_KEYS * sizeof *exchange.keys);
-    exchange.grads = calloc(1, bytes);
+    exchange.grads = malloc(bytes);
     CHECK(exchange.keys != NULL && exchange.grads != NULL);
     for (unsigned i = 0; i < IN_FLIGHT; i++) {
-        exchange.values[i] = malloc(bytes);
+        exchange.values[i] = calloc(1, bytes);
         CHECK(exchange.values[i] != NULL);
     }
-    enum status status = bench_cluster_start(&cluster, error);
-    if (status == STATUS_OK) status = bench_cluster_client(cluster, &exchange.client, error);
-    if (status == STATUS_OK) status = create_rows(&exchange, error);
-    draw_keys_and_grads(&exchange);
-    if (status == STATUS_OK) status = measure_with_bare_end(bench, &exchange, error);
-    client_close(exchange.client);
-    bench_cluster_stop(cluster);
+    enum status status = measure_with_server(bench, &exchange, bare_endpoint, error);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
     transport_shutdown();
     for (unsigned i = 0; i < IN_FLIGHT; i++)
         free(exchange.values[i]);
