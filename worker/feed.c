@@ -69,6 +69,9 @@ static enum status next_lease(struct feed *feed, struct control *control,
         *grant = *reply.envelope->lease_reply;
         wire_message_deinit(&reply);
         if (grant->kind != ANTHILL__LEASE_KIND__LEASE_WAIT) return STATUS_OK;
+        if (queue_closed(feed->ready)) {
+            return error_set(error, STATUS_STOPPED, "the trainer has ended");
+        }
     }
 }
 

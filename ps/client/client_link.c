@@ -291,6 +291,7 @@ static void enter_again(struct client_link *link, struct client_shared *shared, 
     if (newest != NULL && newest->kind == PART_ADVANCE) return; /* it enters, or leaves */
     struct part *part = part_pool_take(&shared->pool);
     part->kind = PART_ADVANCE;
+    part->link = link->index;
     part->clock = link->clock;
     part->sequence = link->sequence_next++;
     part_list_append(&link->pushes_sent, part);

@@ -77,7 +77,9 @@ enum status control_call(struct control *control, Anthill__Envelope *request, st
                              transport_endpoint(control->transport),
                              (double)control->timeout_ns / (double)NS_PER_S);
         }
-        if (program_stop_requested()) return error_set(error, STATUS_STOPPED, "asked to stop");
+        /* After a stop request what is said (a lease is done, goodbye) still gets one second. */
+        if (program_stop_requested() && now_ns - start_ns >= RESEND_NS)
+            return error_set(error, STATUS_STOPPED, "asked to stop");
         if (now_ns >= due_ns) {
             enum status status = send_request(control, request, error);
             if (status != STATUS_OK) return status;

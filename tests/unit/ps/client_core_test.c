@@ -780,6 +780,12 @@ static void a_trainer_enters_again_on_a_shard_that_came_back_empty(void **state)
     shard_stats(net.shards[1], &stats);
     assert_int_equal(stats.trainers, 1);
     assert_int_equal(stats.clock_min, client_core_clock(core));
+    /* Nothing is left unanswered: it can leave, and enter once more. */
+    client_core_idle(core);
+    wait_idle(&net, core);
+    pull_well(&net, core, table, keys, KEYS, &rows[0][0]);
+    shard_stats(net.shards[1], &stats);
+    assert_int_equal(stats.trainers, 1);
     net_deinit(&net);
 }
 
