@@ -18,8 +18,8 @@ void control_close(struct control *control);
 
 /* Sends `request` (its request id and session are filled in) and waits for the reply.
  *   owner    on STATUS_OK the reply is the caller's: wire_message_deinit
- *   errors   STATUS_UNAVAILABLE with the endpoint and the time waited; STATUS_STOPPED a second after a stop
- *            request; an ErrorReply's own status and text */
+ *   errors   STATUS_UNAVAILABLE with the endpoint and the time waited; STATUS_STOPPED a second
+ *            after a stop request; an ErrorReply's own status and text */
 enum status control_call(struct control *control, Anthill__Envelope *request, struct message *reply,
                          struct error *error) MUST_CHECK;
 
