@@ -58,6 +58,7 @@ void bench_parallel(void (*run)(void *context), void *const *contexts, unsigned 
 double bench_median(double *values, unsigned count); /* sorts them */
 
 enum bench_graph { BENCH_GRAPH_16M, BENCH_GRAPH_160M };
+#define BENCH_GRAPHS 2u
 
 /* The folder of an R-MAT graph, generated unless it is there. The small one (1 M nodes, 16 M edges)
  * has 100 features and 47 classes; the large one (10 M nodes, 160 M edges) neither.

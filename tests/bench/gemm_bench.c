@@ -101,27 +101,32 @@ enum status gemm_cases(struct bench *bench, struct error *error)
 {
     static const char *const names[] = {"16384x128x256-t1", "16384x128x256-t2"};
     float *a = matrix(ROWS, INNER), *b = matrix(INNER, COLS), *c = matrix(ROWS, COLS);
-    enum status status = STATUS_OK;
-    for (unsigned threads = 1; threads <= BENCH_THREADS_MAX && status == STATUS_OK; threads++) {
-        struct gemm gemm = {.threads = threads};
-        if (!bench_wants(bench, names[threads - 1])) continue;
+    struct gemm gemms[BENCH_THREADS_MAX];
+    struct bench_step steps[2 * BENCH_THREADS_MAX];
+    for (unsigned threads = 1; threads <= BENCH_THREADS_MAX; threads++) {
+        struct gemm *gemm = &gemms[threads - 1];
+        *gemm = (struct gemm){.threads = threads};
         for (unsigned i = 0; i < threads; i++) {
             const size_t first = (size_t)ROWS / threads * i;
-            gemm.parts[i] = (struct gemm_part){.rows = ROWS / threads,
-                                               .products = bench->quick ? 1 : PRODUCTS,
-                                               .a = a + first * INNER,
-                                               .b = b,
-                                               .c = c + first * COLS,
-                                               .peak_rounds = bench->quick ? 1000 : PEAK_ROUNDS};
+            gemm->parts[i] = (struct gemm_part){.rows = ROWS / threads,
+                                                .products = bench->quick ? 1 : PRODUCTS,
+                                                .a = a + first * INNER,
+                                                .b = b,
+                                                .c = c + first * COLS,
+                                                .peak_rounds = bench->quick ? 1000 : PEAK_ROUNDS};
         }
-        struct bench_step steps[] = {{run_multiply, &gemm, 0}, {run_peak, &gemm, 0}};
-        status = bench_alternate(steps, 2, bench_rounds(bench, 15), error);
-        const double flops = 2.0 * ROWS * INNER * COLS * gemm.parts[0].products;
-        const double peak_flops =
-            2.0 * gemm.parts[0].peak_rounds * ACCUMULATORS * VECTOR_FLOATS * threads;
-        if (status == STATUS_OK)
-            bench_report(bench, names[threads - 1], flops / steps[0].seconds, "flop/s",
-                         peak_flops / steps[1].seconds);
+        steps[2 * threads - 2] = (struct bench_step){run_multiply, gemm, 0};
+        steps[2 * threads - 1] = (struct bench_step){run_peak, gemm, 0};
+    }
+    enum status status =
+        bench_alternate(steps, 2 * BENCH_THREADS_MAX, bench_rounds(bench, 15), error);
+    for (unsigned i = 0; i < BENCH_THREADS_MAX && status == STATUS_OK; i++) {
+        const struct gemm_part *part = &gemms[i].parts[0];
+        const double flops = 2.0 * ROWS * INNER * COLS * part->products;
+        const double peak = 2.0 * part->peak_rounds * ACCUMULATORS * VECTOR_FLOATS * (i + 1);
+        if (bench_wants(bench, names[i]))
+            bench_report(bench, names[i], flops / steps[2 * i].seconds, "flop/s",
+                         peak / steps[2 * i + 1].seconds);
     }
     free(a);
     free(b);

@@ -2,7 +2,7 @@
  * limit reads as many random edges of the same array and, for each, the number of the node that it
  * names: the two memory accesses, one depending on the other, that a sampled edge cannot do
  * without, in chunks as the sampler makes them. A sampler may come close to it or pass it, since
- * the edges of one node are neighbours in memory. */
+ * the edges of one node are neighbours in memory. The cases of a graph run in turn. */
 #include <stdlib.h>
 
 #include "common/arena.h"
@@ -46,6 +46,8 @@ static const struct sample_case cases[] = {
     {"160m-10-10-10-t1", BENCH_GRAPH_160M, 3, {10, 10, 10}, 1},
     {"160m-10-10-10-t2", BENCH_GRAPH_160M, 3, {10, 10, 10}, 2},
 };
+
+#define CASES (sizeof cases / sizeof *cases)
 
 static void sample(void *context)
 {
@@ -131,40 +133,67 @@ static void walker_deinit(struct walker *walker)
     arena_destroy(walker->arena);
 }
 
-static enum status measure(struct bench *bench, const struct sample_case *test,
-                           const struct graph *graph, struct error *error)
+static enum status walkers_init(struct walkers *walkers, const struct bench *bench,
+                                const struct sample_case *test, const struct graph *graph,
+                                struct error *error)
 {
-    struct walkers walkers = {.count = test->threads};
     enum status status = STATUS_OK;
+    walkers->count = test->threads;
     for (unsigned i = 0; i < test->threads && status == STATUS_OK; i++) {
-        walkers.items[i].key = i + 1;
-        walkers.items[i].batches = bench->quick ? 2 : 60 / test->hop_count;
-        status = walker_init(&walkers.items[i], test, graph, error);
+        walkers->items[i].key = i + 1;
+        walkers->items[i].batches = bench->quick ? 2 : 60 / test->hop_count;
+        status = walker_init(&walkers->items[i], test, graph, error);
     }
-    struct bench_step steps[] = {{run_sample, &walkers, 0}, {run_read_edges, &walkers, 0}};
-    if (status == STATUS_OK) status = bench_alternate(steps, 2, bench_rounds(bench, 15), error);
+    return status;
+}
+
+static double walkers_edges(const struct walkers *walkers)
+{
     double edges = 0;
-    for (unsigned i = 0; i < test->threads; i++) {
-        edges += (double)walkers.items[i].edges;
-        walker_deinit(&walkers.items[i]);
+    for (unsigned i = 0; i < walkers->count; i++)
+        edges += (double)walkers->items[i].edges;
+    return edges;
+}
+
+static enum status measure(struct bench *bench, const struct sample_case *const *wanted,
+                           unsigned count, const struct graph *graph, struct error *error)
+{
+    struct walkers walkers[CASES] = {0};
+    struct bench_step steps[2 * CASES];
+    enum status status = STATUS_OK;
+    for (unsigned i = 0; i < count && status == STATUS_OK; i++) {
+        status = walkers_init(&walkers[i], bench, wanted[i], graph, error);
+        steps[2 * i] = (struct bench_step){run_sample, &walkers[i], 0};
+        steps[2 * i + 1] = (struct bench_step){run_read_edges, &walkers[i], 0};
     }
     if (status == STATUS_OK)
-        bench_report(bench, test->name, edges / steps[0].seconds, "edges/s",
-                     edges / steps[1].seconds);
+        status = bench_alternate(steps, 2 * count, bench_rounds(bench, 15), error);
+    for (unsigned i = 0; i < count; i++) {
+        const double edges = walkers_edges(&walkers[i]);
+        if (status == STATUS_OK)
+            bench_report(bench, wanted[i]->name, edges / steps[2 * i].seconds, "edges/s",
+                         edges / steps[2 * i + 1].seconds);
+        for (unsigned w = 0; w < BENCH_THREADS_MAX; w++)
+            walker_deinit(&walkers[i].items[w]);
+    }
     return status;
 }
 
 enum status sample_cases(struct bench *bench, struct error *error)
 {
     enum status status = STATUS_OK;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases && status == STATUS_OK; i++) {
+    for (unsigned which = 0; which < BENCH_GRAPHS && status == STATUS_OK; which++) {
+        const struct sample_case *wanted[CASES];
         char path[FILE_PATH_BYTES];
         struct graph *graph = NULL;
-        if (!bench_wants(bench, cases[i].name)) continue;
-        if (cases[i].graph == BENCH_GRAPH_160M && !bench->large) continue;
-        status = bench_graph(bench, cases[i].graph, path, error);
+        unsigned count = 0;
+        for (unsigned i = 0; i < CASES; i++)
+            if (cases[i].graph == which && bench_wants(bench, cases[i].name))
+                wanted[count++] = &cases[i];
+        if (count == 0 || (which == BENCH_GRAPH_160M && !bench->large)) continue;
+        status = bench_graph(bench, (enum bench_graph)which, path, error);
         if (status == STATUS_OK) status = graph_open(&graph, path, 0, error);
-        if (status == STATUS_OK) status = measure(bench, &cases[i], graph, error);
+        if (status == STATUS_OK) status = measure(bench, wanted, count, graph, error);
         graph_close(graph);
     }
     return status;

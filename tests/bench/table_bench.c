@@ -1,6 +1,7 @@
 /* Tables in process: gather and Adagrad of random rows, against a bare loop over an array of rows
  * behind an index of the same 16-byte entries, with the same prefetch and the same huge pages. Two
- * threads are two shards: each has a table of its own with half of the rows. */
+ * threads are two shards, each with a table of its own of as many rows. All cases run in turn, so
+ * that one thread can be compared with two. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,8 +45,8 @@ struct store {
 };
 
 struct stores {
-    struct store items[BENCH_THREADS_MAX];
-    unsigned count;
+    struct store *items;
+    unsigned count; /* threads */
 };
 
 static inline uint64_t bare_position(const struct store *store, uint64_t key)
@@ -238,39 +239,53 @@ static enum status run_bare_adagrad(void *context, struct error *error)
     return on_stores(context, bare_adagrad, error);
 }
 
-static enum status measure(struct bench *bench, struct stores *stores, struct error *error)
+/* Four steps a number of threads: table and bare loop, gather and Adagrad. */
+static enum status measure(struct bench *bench, struct store *items, unsigned first, unsigned last,
+                           struct error *error)
 {
-    struct bench_step steps[] = {{run_table_gather, stores, 0},
-                                 {run_bare_gather, stores, 0},
-                                 {run_table_adagrad, stores, 0},
-                                 {run_bare_adagrad, stores, 0}};
-    enum status status = bench_alternate(steps, 4, bench_rounds(bench, 15), error);
+    struct bench_step steps[4 * BENCH_THREADS_MAX];
+    struct stores stores[BENCH_THREADS_MAX];
+    unsigned count = 0;
+    for (unsigned threads = first; threads <= last; threads++) {
+        struct stores *some = &stores[threads - 1];
+        *some = (struct stores){items, threads};
+        steps[count++] = (struct bench_step){run_table_gather, some, 0};
+        steps[count++] = (struct bench_step){run_bare_gather, some, 0};
+        steps[count++] = (struct bench_step){run_table_adagrad, some, 0};
+        steps[count++] = (struct bench_step){run_bare_adagrad, some, 0};
+    }
+    enum status status = bench_alternate(steps, count, bench_rounds(bench, 15), error);
     if (status != STATUS_OK) return status;
-    const double rows = (double)REQUEST_KEYS * stores->items[0].requests * stores->count;
-    const char *const *names = case_names[stores->count - 1];
-    for (unsigned i = 0; i < 2; i++) {
-        if (!bench_wants(bench, names[i])) continue;
-        bench_report(bench, names[i], rows / steps[2 * i].seconds, "rows/s",
-                     rows / steps[2 * i + 1].seconds);
+    const struct bench_step *step = steps;
+    for (unsigned threads = first; threads <= last; threads++) {
+        const double rows = (double)REQUEST_KEYS * items[0].requests * threads;
+        for (unsigned i = 0; i < 2; i++, step += 2) {
+            const char *name = case_names[threads - 1][i];
+            if (bench_wants(bench, name))
+                bench_report(bench, name, rows / step[0].seconds, "rows/s", rows / step[1].seconds);
+        }
     }
     return STATUS_OK;
 }
 
+static bool threads_wanted(const struct bench *bench, unsigned threads)
+{
+    const char *const *names = case_names[threads - 1];
+    return bench_wants(bench, names[0]) || bench_wants(bench, names[1]);
+}
+
 enum status table_cases(struct bench *bench, struct error *error)
 {
-    const uint64_t rows = bench->quick ? 20000 : 4000000;
+    struct store items[BENCH_THREADS_MAX] = {0};
+    const unsigned first = threads_wanted(bench, 1) ? 1 : 2;
+    const unsigned last = threads_wanted(bench, 2) ? 2 : 1;
     enum status status = STATUS_OK;
-    for (unsigned threads = 1; threads <= BENCH_THREADS_MAX && status == STATUS_OK; threads++) {
-        const char *const names =
-            threads == 1 ? "table-gather-t1 table-adagrad-t1" : "table-gather-t2 table-adagrad-t2";
-        if (!bench_wants(bench, names)) continue;
-        struct stores stores = {.count = threads};
-        for (unsigned i = 0; i < threads && status == STATUS_OK; i++)
-            status =
-                store_init(&stores.items[i], rows / threads, bench->quick ? 1 : REQUESTS, i, error);
-        if (status == STATUS_OK) status = measure(bench, &stores, error);
-        for (unsigned i = 0; i < threads; i++)
-            if (stores.items[i].capacity > 0) store_deinit(&stores.items[i]);
-    }
+    if (first > last) return STATUS_OK;
+    for (unsigned i = 0; i < last && status == STATUS_OK; i++)
+        status = store_init(&items[i], bench->quick ? 20000 : 4000000, bench->quick ? 1 : REQUESTS,
+                            i, error);
+    if (status == STATUS_OK) status = measure(bench, items, first, last, error);
+    for (unsigned i = 0; i < last; i++)
+        if (items[i].capacity > 0) store_deinit(&items[i]);
     return status;
 }
