@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "common/check.h"
 #include "common/program.h"
@@ -39,6 +40,15 @@ static enum status rate(const struct bench_processes *run, double *value, struct
     return STATUS_OK;
 }
 
+/* True when the coordinator has ended, or need not be waited for. */
+static bool is_over(void *context)
+{
+    const struct bench_processes *run = context;
+    siginfo_t info = {.si_pid = 0};
+    waitid(P_PID, (id_t)run->items[0].pid, &info, WEXITED | WNOHANG | WNOWAIT);
+    return info.si_pid != 0 || program_stop_requested();
+}
+
 static enum status run_to_end(struct bench_processes *run, unsigned workers, double *value,
                               struct error *error)
 {
@@ -49,10 +59,12 @@ static enum status run_to_end(struct bench_processes *run, unsigned workers, dou
     bench_processes_add(run, "anthill-ps", "serve", "--server", "0");
     for (unsigned i = 0; i < workers; i++)
         bench_processes_add(run, "anthill-worker", "train", "--name", i == 0 ? "first" : "second");
-    if (process_wait(&run->items[0], RUN_SECONDS) != 0)
-        return error_set(error, program_stop_requested() ? STATUS_STOPPED : STATUS_UNAVAILABLE,
-                         "training ended with exit code %d: %s", run->items[0].exit_code,
-                         last_line(run->items[0].err));
+    (void)await(is_over, run, RUN_SECONDS);
+    const int exit_code = process_wait(&run->items[0], 0);
+    if (program_stop_requested()) return error_set(error, STATUS_STOPPED, "stopped by a signal");
+    if (exit_code != 0)
+        return error_set(error, STATUS_UNAVAILABLE, "training ended with exit code %d: %s",
+                         exit_code, last_line(run->items[0].err));
     for (unsigned i = 1; i < run->count; i++)
         process_wait(&run->items[i], END_SECONDS);
     return rate(run, value, error);
