@@ -165,7 +165,7 @@ static void input_option(struct import_job *job, int key, const char *value,
     bool name;
     const char **const files[] = {
         [OPTION_EDGES - OPTION_NODES] = &job->edges,
-        [OPTION_NODES - OPTION_NODES] = &job->nodes,
+        [0] = &job->nodes,
         [OPTION_SPLIT - OPTION_NODES] = &job->split,
         [OPTION_COLUMNS - OPTION_NODES] = &job->columns,
         [OPTION_EDGE_INDEX - OPTION_NODES] = &job->edge_index,

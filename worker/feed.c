@@ -143,7 +143,7 @@ static void *feed_thread(void *context)
     feed->status =
         control_open(&control, options->coordinator, options->session, timeout_ns, &feed->error);
     while (feed->status == STATUS_OK && lease_keeper_wait_room(options->keeper, LEASES_MAX)) {
-        Anthill__LeaseReply grant;
+        Anthill__LeaseReply grant = ANTHILL__LEASE_REPLY__INIT;
         atomic_store(&feed->waits, true);
         feed->status = next_lease(feed, control, &grant, &feed->error);
         atomic_store(&feed->waits, false);

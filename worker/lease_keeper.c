@@ -147,7 +147,7 @@ static void forget_done(struct lease_keeper *keeper)
     pthread_mutex_lock(&keeper->mutex);
     free(keeper->done[0]);
     keeper->done_count--;
-    memmove(keeper->done, keeper->done + 1, keeper->done_count * sizeof *keeper->done);
+    memmove(keeper->done, keeper->done + 1, keeper->done_count * sizeof keeper->done[0]);
     pthread_cond_broadcast(&keeper->changed);
     pthread_mutex_unlock(&keeper->mutex);
 }
