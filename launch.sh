@@ -98,6 +98,7 @@ fail() { # CODE ROLE: shows why, and the JSON line that every run ends in
     say "$2 ended with exit code $1: $text"
     say "log: $run_dir/logs/$2.log"
     stop_all
+    text=${text//[[:cntrl:]]/ }
     text=${text//\\/\\\\}
     printf '{"status":"failed","process":"%s","exit_code":%d,"error":"%s"}\n' "$2" "$1" \
         "${text//\"/\\\"}"
@@ -130,7 +131,10 @@ supervise() { # until the coordinator ends; starts again what was killed
         if [ "$role" = coordinator ] && { [ "$code" -eq 0 ] || is_permanent "$code"; }; then
             return "$code"
         fi
-        [ "$code" -eq 0 ] && continue # a worker or server that was told that the run is over
+        # The run is over, or a worker was asked to stop; a server that was is needed.
+        if [ "$code" -eq 0 ]; then
+            case $role in server-*) [ -s "$run_dir/result.json" ] && continue ;; *) continue ;; esac
+        fi
         is_permanent "$code" && fail "$code" "$role"
         restarts_of[$role]=$((${restarts_of[$role]:-0} + 1))
         [ "${restarts_of[$role]}" -le "$restarts_max" ] || fail "$code" "$role"

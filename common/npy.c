@@ -405,8 +405,11 @@ int64_t npy_i64(const struct npy *array, uint64_t index)
     case NPY_U32:
         return ((const uint32_t *)array->data)[index];
     case NPY_I64:
-    case NPY_U64:
         return ((const int64_t *)array->data)[index];
+    case NPY_U64: {
+        uint64_t value = ((const uint64_t *)array->data)[index];
+        return value > INT64_MAX ? INT64_MAX : (int64_t)value;
+    }
     case NPY_F32:
         return f64_to_i64((double)((const float *)array->data)[index]);
     case NPY_F64:

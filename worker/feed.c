@@ -69,8 +69,8 @@ static enum status next_lease(struct feed *feed, struct control *control,
         *grant = *reply.envelope->lease_reply;
         wire_message_deinit(&reply);
         if (grant->kind != ANTHILL__LEASE_KIND__LEASE_WAIT) return STATUS_OK;
-        if (queue_closed(feed->ready)) {
-            return error_set(error, STATUS_STOPPED, "the trainer has ended");
+        if (queue_closed(feed->ready) || program_stop_requested()) {
+            return error_set(error, STATUS_STOPPED, "the trainer has ended, or was asked to");
         }
     }
 }
@@ -114,12 +114,14 @@ static struct feed_item *take_free(struct feed *feed, struct held_lease *lease)
 static bool feed_lease(struct feed *feed, struct held_lease *lease)
 {
     uint32_t batch = feed->options.config->train.batch;
-    for (uint64_t begin = lease->begin; begin < lease->end; begin += batch) {
-        uint64_t end = begin + batch < lease->end ? begin + batch : lease->end;
+    /* Once its last item is pushed the lease may be done and freed. */
+    const uint64_t lease_end = lease->end;
+    for (uint64_t begin = lease->begin; begin < lease_end; begin += batch) {
+        uint64_t end = begin + batch < lease_end ? begin + batch : lease_end;
         struct feed_item *item = take_free(feed, lease);
         if (item == NULL) return false;
         fill_item(feed, item, begin, end);
-        item->last = end == lease->end;
+        item->last = end == lease_end;
         if (!queue_push(feed->ready, item, QUEUE_FOREVER)) return false;
     }
     return true;

@@ -160,6 +160,10 @@ static enum status nodes_from_edges(struct graph_builder *builder, const struct 
         int64_t id = npy_i64(array, i);
         if (id > highest) highest = id;
     }
+    if (highest >= (int64_t)NODE_NONE - 1) {
+        return error_set(error, STATUS_INVALID, "%s: node %lld: more than 2^32 nodes", spec,
+                         (long long)highest);
+    }
     return nodes_add(builder, (uint64_t)(highest + 1), spec, error);
 }
 

@@ -266,7 +266,12 @@ void client_session_advanced(struct client_core *core, const struct part *part, 
         if (clock > core->entry_clock) core->entry_clock = clock;
         if (--core->entries_left == 0) entered_everywhere(core);
     } else if (core->trainer == TRAINER_IN && !part->leave && clock > core->clock) {
-        core->clock =
-            clock; /* it had been taken for dead, and has entered again where others are */
+        /* It had been taken for dead, and has entered again where others are: on every shard, or
+         * its pulls at the new clock would wait for itself where it is behind. */
+        core->clock = clock;
+        for (uint32_t i = 0; i < core->cut.link_count; i++) {
+            if (i == part->link) continue;
+            client_link_add(&core->links[i], client_session_advance(core, i));
+        }
     }
 }

@@ -767,6 +767,7 @@ static void a_trainer_enters_again_on_a_shard_that_came_back_empty(void **state)
         client_core_advance(core);
     }
     flush_well(&net, core);
+    wait_idle(&net, core); /* no advance is on its way: the link has to enter by itself */
     restart_empty(&net);
     memset(sums, 0, sizeof sums);
     uint64_t keys[KEYS];
@@ -789,6 +790,60 @@ static void a_trainer_enters_again_on_a_shard_that_came_back_empty(void **state)
     net_deinit(&net);
 }
 
+static void who_was_taken_for_dead_enters_again_at_one_clock_everywhere(void **state)
+{
+    (void)state;
+    struct net net;
+    net_init(&net, 15);
+    struct spec_fixture fixture = {0};
+    fixture_sparse(&fixture, "rows", DIM, SGD);
+    fixture.spec.consistency = BSP;
+    struct client_core *a = net_client(&net, true), *b = net_client(&net, true);
+    join_well(&net, a);
+    join_well(&net, b);
+    uint32_t table = open_table(&net, a, &fixture);
+    open_table(&net, b, &fixture);
+    uint64_t keys[KEYS];
+    float rows[2][KEYS][DIM];
+    for (uint64_t key = 0; key < KEYS; key++) {
+        keys[key] = key;
+    }
+    pull_well(&net, a, table, keys, KEYS, &rows[0][0][0]);
+    pull_well(&net, b, table, keys, KEYS, &rows[1][0][0]);
+    /* The coordinator has not heard of b: the shards go on without it. */
+    uint64_t gone = client_core_session(b);
+    for (unsigned i = 0; i < SHARDS; i++) {
+        struct outbox outbox = {0};
+        shard_sessions_gone(net.shards[i], &gone, 1, &outbox);
+        assert_int_equal(outbox.count, 0);
+        outbox_deinit(&outbox);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        client_core_advance(a);
+    }
+    wait_idle(&net, a);
+    /* b is back; between its entries into one shard and the other, a takes a step. */
+    net.shard_dead[1] = true;
+    client_core_advance(b);
+    net_step(&net);
+    net_step(&net);
+    net.shard_dead[1] = false;
+    client_core_advance(a);
+    wait_idle(&net, a);
+    wait_idle(&net, b);
+    assert_int_equal(client_core_clock(a), client_core_clock(b));
+    uint64_t tickets[2];
+    assert_int_equal(
+        client_core_pull(a, table, keys, KEYS, &rows[0][0][0], false, &tickets[0], NULL),
+        STATUS_OK);
+    assert_int_equal(
+        client_core_pull(b, table, keys, KEYS, &rows[1][0][0], false, &tickets[1], NULL),
+        STATUS_OK);
+    wait_well(&net, b, tickets[1]);
+    wait_well(&net, a, tickets[0]);
+    net_deinit(&net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -806,6 +861,7 @@ int main(void)
         cmocka_unit_test(reading_only_does_not_enter_the_clock),
         cmocka_unit_test(leaving_and_entering_at_once_does_not_hang),
         cmocka_unit_test(a_trainer_enters_again_on_a_shard_that_came_back_empty),
+        cmocka_unit_test(who_was_taken_for_dead_enters_again_at_one_clock_everywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
