@@ -128,7 +128,7 @@ supervise() { # until the coordinator ends; starts again what was killed
         [ -n "$pid" ] || continue
         role=${role_of[$pid]}
         unset "role_of[$pid]"
-        if [ "$role" = coordinator ] && { [ "$code" -eq 0 ] || is_permanent "$code"; }; then
+        if [ "$role" = coordinator ] && { [ -s "$run_dir/result.json" ] || is_permanent "$code"; }; then
             return "$code"
         fi
         # The run is over, or a worker was asked to stop; a server that was is needed.

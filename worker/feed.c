@@ -25,7 +25,8 @@ struct feed {
     const uint64_t *train_ids;
     uint64_t train_count;
     struct queue *free_items, *ready;
-    atomic_bool waits; /* for a lease */
+    atomic_bool waits;   /* for a lease */
+    atomic_bool stopped; /* by feed_stop */
     struct feed_item items[ITEMS];
     pthread_t thread;
     enum status status;
@@ -69,7 +70,7 @@ static enum status next_lease(struct feed *feed, struct control *control,
         *grant = *reply.envelope->lease_reply;
         wire_message_deinit(&reply);
         if (grant->kind != ANTHILL__LEASE_KIND__LEASE_WAIT) return STATUS_OK;
-        if (queue_closed(feed->ready) || program_stop_requested()) {
+        if (atomic_load(&feed->stopped) || program_stop_requested()) {
             return error_set(error, STATUS_STOPPED, "the trainer has ended, or was asked to");
         }
     }
@@ -144,7 +145,8 @@ static void *feed_thread(void *context)
         (uint64_t)((double)options->config->network.timeout_seconds * (double)NS_PER_S);
     feed->status =
         control_open(&control, options->coordinator, options->session, timeout_ns, &feed->error);
-    while (feed->status == STATUS_OK && lease_keeper_wait_room(options->keeper, LEASES_MAX)) {
+    while (feed->status == STATUS_OK &&
+           lease_keeper_wait_room(options->keeper, LEASES_MAX, &feed->stopped)) {
         Anthill__LeaseReply grant = ANTHILL__LEASE_REPLY__INIT;
         atomic_store(&feed->waits, true);
         feed->status = next_lease(feed, control, &grant, &feed->error);
@@ -216,6 +218,7 @@ enum status feed_start(struct feed **feed_out, const struct feed_options *option
 void feed_stop(struct feed *feed)
 {
     if (feed == NULL) return;
+    atomic_store(&feed->stopped, true);
     queue_close(feed->free_items);
     queue_close(feed->ready);
     pthread_join(feed->thread, NULL);

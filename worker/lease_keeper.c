@@ -222,16 +222,19 @@ void lease_keeper_stop(struct lease_keeper *keeper, const struct lease_keeper_le
     free(keeper);
 }
 
-bool lease_keeper_wait_room(struct lease_keeper *keeper, uint32_t held_max)
+bool lease_keeper_wait_room(struct lease_keeper *keeper, uint32_t held_max,
+                            const atomic_bool *cancelled)
 {
     pthread_mutex_lock(&keeper->mutex);
-    while (keeper->held_count >= held_max && keeper->status == STATUS_OK && !keeper->stopping &&
-           !program_stop_requested()) {
+    bool goes_on = false;
+    for (;;) {
+        goes_on = keeper->status == STATUS_OK && !keeper->stopping && !atomic_load(cancelled) &&
+                  !program_stop_requested();
+        if (!goes_on || keeper->held_count < held_max) break;
         wait_until(keeper, 100 * NS_PER_MS);
     }
-    bool room = keeper->status == STATUS_OK && !keeper->stopping && !program_stop_requested();
     pthread_mutex_unlock(&keeper->mutex);
-    return room;
+    return goes_on;
 }
 
 struct held_lease *lease_keeper_add(struct lease_keeper *keeper, const Anthill__LeaseReply *grant)

@@ -44,9 +44,10 @@ struct lease_keeper_leave {
 };
 void lease_keeper_stop(struct lease_keeper *keeper, const struct lease_keeper_leave *leave);
 
-/* Waits until fewer than `held_max` leases are held; false when the keeper has failed or a stop was
- * requested. */
-bool lease_keeper_wait_room(struct lease_keeper *keeper, uint32_t held_max);
+/* Waits until fewer than `held_max` leases are held; false when the keeper has failed, a stop was
+ * requested, or *cancelled became true. */
+bool lease_keeper_wait_room(struct lease_keeper *keeper, uint32_t held_max,
+                            const atomic_bool *cancelled);
 
 /* Begins to renew a granted lease. The keeper owns it. Ends the process when memory is used up. */
 struct held_lease *lease_keeper_add(struct lease_keeper *keeper, const Anthill__LeaseReply *grant);

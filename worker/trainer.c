@@ -260,7 +260,8 @@ static enum status join(struct trainer *trainer, struct error *error)
 /* Whether another worker would fail for the same reason. */
 static bool is_fatal(enum status status)
 {
-    return status == STATUS_CONFIG || status == STATUS_CORRUPT || status == STATUS_INVALID;
+    return status == STATUS_CONFIG || status == STATUS_CORRUPT || status == STATUS_INVALID ||
+           status == STATUS_NOMEM;
 }
 
 enum status trainer_run(const struct trainer_options *options, struct error *error)
