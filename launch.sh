@@ -16,10 +16,13 @@ Trains on one machine: a coordinator, servers and workers as processes of their 
   --no-baseline      skip the run to compare with (run.baseline)
   --help             this text
 
+Paths in a configuration are relative to the folder of launch.sh. An older run in run.dir is replaced
+by the new one. The run to compare with goes to run.dir-baseline.
+
 Progress is on stderr; the last line on stdout is one JSON object with the result. Each process's
 log is in the run's folder (run.dir), under logs/. Ctrl-C ends everything.
 Exit codes: 0 done; 64 usage; 65 bad data or below the expect: floor; 66 missing input; 69 a peer
-stayed away; 74 input/output; 77 not allowed; 78 configuration.
+stayed away; 74 input/output; 77 not allowed; 78 configuration; 130 after Ctrl-C.
 TXT
 }
 
@@ -156,7 +159,11 @@ prepare_run_dir() { # an older run there is replaced; any other folder is left a
         say "launch.sh: run.dir $run_dir is not empty and holds no run; remove it or choose another"
         exit 78
     fi
-    rm -rf "$run_dir"
+    local made
+    for made in run.yaml result.json metrics.jsonl logs pids checkpoints export; do
+        rm -rf "${run_dir:?}/$made"
+    done
+    rm -f "$run_dir"/coordinator.*
     mkdir -p "$run_dir/logs" "$run_dir/pids" || exit 74
 }
 

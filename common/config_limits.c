@@ -69,6 +69,17 @@ static bool filled(struct config_fault *fault, const char *key, const char *valu
     return value[0] != 0 || wrong(fault, key, "empty");
 }
 
+/* What an evaluation of a node classification reports. */
+static bool metric_known(struct config_fault *fault, const char *key, const char *name)
+{
+    static const char *const names[] = {"accuracy", "macro_f1", "loss"};
+    if (!filled(fault, key, name)) return false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(name, names[i]) == 0) return true;
+    }
+    return wrong(fault, key, "\"%s\" is no metric: expected accuracy, macro_f1 or loss", name);
+}
+
 static bool run_holds(const struct config *config, struct config_fault *fault)
 {
     return filled(fault, "run.name", config->run.name) && filled(fault, "run.dir", config->run.dir);
@@ -150,7 +161,7 @@ static bool train_holds(const struct config *config, struct config_fault *fault)
     return whole(fault, "train.epochs", config->train.epochs, 1, UINT32_MAX) &&
            whole(fault, "train.batch", config->train.batch, 1, BATCH_MAX) &&
            whole(fault, "train.evaluate_every", config->train.evaluate_every, 1, UINT32_MAX) &&
-           filled(fault, "train.monitor", config->train.monitor);
+           metric_known(fault, "train.monitor", config->train.monitor);
 }
 
 static bool optimizer_holds(const struct config *config, struct config_fault *fault)
@@ -187,7 +198,8 @@ static bool cluster_holds(const struct config *config, struct config_fault *faul
            whole(fault, "checkpoint.keep", config->checkpoint.keep, 1, UINT32_MAX) &&
            filled(fault, "network.host", config->network.host) &&
            above(fault, "network.timeout_seconds", config->network.timeout_seconds, 0.0f) &&
-           (config->expect.value == 0.0f || filled(fault, "expect.metric", config->expect.metric));
+           ((config->expect.value == 0.0f && config->expect.metric[0] == '\0') ||
+            metric_known(fault, "expect.metric", config->expect.metric));
 }
 
 bool config_limits_hold(const struct config *config, struct config_fault *fault)

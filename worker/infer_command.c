@@ -33,7 +33,8 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 }
 
 static const struct argp_option options[] = {
-    {"out", KEY_OUT, "DIR", 0, "where to write (default: RUN/export)", 0},
+    {"out", KEY_OUT, "DIR", 0,
+     "where to write (default: RUN/export); an earlier export there is replaced", 0},
     {0},
 };
 
@@ -43,7 +44,8 @@ static const struct argp argp = {
     .children = checkpoint_arguments_argp,
     .args_doc = "RUN",
     .doc = "Writes what a checkpoint of the run in folder RUN says of every node: node_ids.npy "
-           "(u64, ids of the imported data), predictions.npy (i32, class), probabilities.npy (f32, "
+           "(u64, ids of the imported data; of named nodes the number of their name), "
+           "predictions.npy (i32, class), probabilities.npy (f32, "
            "[nodes, classes]), embeddings.npy (f32, input of the last layer).",
 };
 
@@ -102,6 +104,22 @@ out:
     return status;
 }
 
+/* Only an earlier export is replaced.
+ *   errors   STATUS_DENIED when something else is there */
+static enum status check_place(const char *dir, struct error *error)
+{
+    char known[FILE_PATH_BYTES];
+    enum status status = file_path(known, error, "%s/predictions.npy", dir);
+    if (status == STATUS_OK && file_exists(dir) && !file_exists(known)) {
+        status =
+            error_set(error, STATUS_DENIED,
+                      "%s is there and is no export (no predictions.npy): not replaced; choose "
+                      "another --out",
+                      dir);
+    }
+    return status;
+}
+
 /* Everything appears under `dir` at once, or nothing. */
 static enum status publish(const struct evaluator_input *input, struct evaluation *evaluation,
                            const char *dir, struct error *error)
@@ -128,12 +146,13 @@ int infer_command(int argc, char **argv)
     char step_dir[FILE_PATH_BYTES], dir[FILE_PATH_BYTES];
     enum status status =
         checkpoint_arguments_open(&arguments.checkpoint, &job, &input, step_dir, &error);
-    if (status == STATUS_OK) status = evaluator_run(&input, true, &evaluation, &error);
     if (status == STATUS_OK) {
         status = arguments.out != NULL
                      ? file_path(dir, &error, "%s", arguments.out)
                      : file_path(dir, &error, "%s/export", arguments.checkpoint.run);
     }
+    if (status == STATUS_OK) status = check_place(dir, &error);
+    if (status == STATUS_OK) status = evaluator_run(&input, true, &evaluation, &error);
     if (status == STATUS_OK) status = publish(&input, &evaluation, dir, &error);
     if (status == STATUS_OK) {
         printf("%s: %llu nodes from %s\n", dir,

@@ -135,7 +135,7 @@ static void eval_and_infer_agree_with_the_result_of_the_run(void **state)
     (void)state;
     if (shared_data("cora") == NULL) skip();
     struct launch launch;
-    struct process process = {0}, eval = {0}, infer = {0};
+    struct process process = {0}, eval = {0}, infer = {0}, over = {0};
     launch_init(&launch, "conf/cora-sage.yaml");
     set(&launch, "model.embedding=8");
     set(&launch, "train.epochs=30");
@@ -154,9 +154,15 @@ static void eval_and_infer_agree_with_the_result_of_the_run(void **state)
         snprintf(path, sizeof path, "%s/export/%s.npy", launch.run_dir, names[i]);
         assert_true(file_exists(path));
     }
+    /* Only an earlier export is replaced: here, the folder that holds the run. */
+    const char *over_argv[] = {program, "infer", launch.run_dir, "--out", launch.folder, NULL};
+    assert_int_equal(process_run(&over, source_dir(), 60, over_argv), 77);
+    assert_non_null(strstr(over.err, "not replaced"));
+    assert_true(file_exists(path));
     process_deinit(&process);
     process_deinit(&eval);
     process_deinit(&infer);
+    process_deinit(&over);
     remove_folder(launch.folder);
 }
 
@@ -190,6 +196,22 @@ static void a_run_survives_the_death_of_each_kind_of_process(void **state)
         snprintf(said, sizeof said, "%s died", roles[i]);
         assert_non_null(strstr(process.err, said));
     }
+    process_deinit(&process);
+    remove_folder(launch.folder);
+}
+
+static void a_table_without_room_ends_the_run_with_its_name(void **state)
+{
+    (void)state;
+    if (shared_data("cora") == NULL) skip();
+    struct launch launch;
+    struct process process = {0};
+    launch_init(&launch, "conf/cora-sage.yaml");
+    set(&launch, "model.embedding=4");
+    set(&launch, "servers.rows_max=5");
+    assert_int_equal(process_run(&process, source_dir(), 60, launch.argv), 75);
+    assert_non_null(strstr(last_line(process.out), "rows_max 5"));
+    assert_non_null(strstr(process.out, "\"status\":\"failed\""));
     process_deinit(&process);
     remove_folder(launch.folder);
 }
@@ -338,6 +360,7 @@ int main(void)
         cmocka_unit_test(a_run_on_cora_reaches_the_published_accuracy),
         cmocka_unit_test(eval_and_infer_agree_with_the_result_of_the_run),
         cmocka_unit_test(a_run_survives_the_death_of_each_kind_of_process),
+        cmocka_unit_test(a_table_without_room_ends_the_run_with_its_name),
         cmocka_unit_test(an_unknown_key_is_named_with_file_and_line),
         cmocka_unit_test(a_model_that_does_not_fit_the_graph_is_refused),
         cmocka_unit_test(a_fanout_too_few_is_refused),

@@ -291,6 +291,9 @@ static void overrides_that_are_wrong_are_quoted(void **state)
                  "--set epochs=3: unknown section (there are: run, graph, sampler, model, task, "
                  "train, optimizer, consistency, servers, workers, checkpoint, network, expect)");
     expect_error(NULL, "train.epochs", "--set train.epochs: key=value expected");
+    expect_error(NULL, "train.monitor=f1",
+                 "--set train.monitor=f1: train.monitor: \"f1\" is no metric: expected accuracy, "
+                 "macro_f1 or loss");
     expect_error(NULL, "train.epochs.x=3",
                  "--set train.epochs.x=3: unknown key (train.epochs is a single value)");
     expect_error(NULL, "sampler.fanouts.x=3",
