@@ -80,10 +80,10 @@ static double power(double base, uint32_t exponent)
     return result;
 }
 
-static void adam_row(const struct optimizer *optimizer, float *row, const float_unaligned *grads,
-                     uint32_t count, float rate, float decay)
+static void adam_row(const struct optimizer *optimizer, float *values, float *state,
+                     const float_unaligned *grads, uint32_t count, float decay, float rate)
 {
-    float *steps = row + 3 * (size_t)count;
+    float *steps = state + 2 * (size_t)count;
     if (*steps < STEPS_MAX) *steps += 1;
     uint32_t step = (uint32_t)*steps;
     struct adam adam = {
@@ -94,23 +94,28 @@ static void adam_row(const struct optimizer *optimizer, float *row, const float_
         .epsilon = optimizer->epsilon,
         .decay = decay,
     };
-    adam_step(row, row + count, row + 2 * (size_t)count, grads, count, &adam);
+    adam_step(values, state, state + count, grads, count, &adam);
 }
 
-void optimizer_step(const struct optimizer *optimizer, float *row, const float_unaligned *grads,
-                    uint32_t count, float weight_decay, float rate_scale)
+float optimizer_rate(const struct optimizer *optimizer, float rate_scale, uint64_t clock)
 {
-    float rate = optimizer->rate * rate_scale;
+    (void)clock;
+    return optimizer->rate * rate_scale;
+}
+
+void optimizer_step(const struct optimizer *optimizer, float *values, float *state,
+                    const float_unaligned *grads, uint32_t count, float weight_decay, float rate)
+{
     switch (optimizer->kind) {
     case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAGRAD:
-        adagrad_step(row, row + count, grads, count, rate, optimizer->epsilon, weight_decay);
+        adagrad_step(values, state, grads, count, rate, optimizer->epsilon, weight_decay);
         return;
     case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAM:
-        adam_row(optimizer, row, grads, count, rate, weight_decay);
+        adam_row(optimizer, values, state, grads, count, weight_decay, rate);
         return;
     case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_SGD:
     default:
-        sgd_step(row, grads, count, rate, weight_decay);
+        sgd_step(values, grads, count, rate, weight_decay);
         return;
     }
 }

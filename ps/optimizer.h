@@ -25,12 +25,15 @@ struct optimizer optimizer_make(const Anthill__OptimizerSpec *spec);
 /* Floats of state behind `count` values; new rows have zeros there. */
 uint32_t optimizer_state_floats(const struct optimizer *optimizer, uint32_t count);
 
-/* One step of row[count + state] along grads[count]. `weight_decay` times the value is added to
- * the gradient; `rate_scale` multiplies the rate.
+/* The rate of a push: rate_scale and the schedule at its clock multiply the optimizer's. */
+float optimizer_rate(const struct optimizer *optimizer, float rate_scale, uint64_t clock);
+
+/* One step of values[count] and state[optimizer_state_floats] along grads[count]. `weight_decay`
+ * times the value is added to the gradient.
  *   source   Adagrad: Duchi et al. 2011, Figure 1 (diagonal); Adam: Kingma and Ba 2015,
  *            Algorithm 1, with a step count of each row's own */
-void optimizer_step(const struct optimizer *optimizer, float *row, const float_unaligned *grads,
-                    uint32_t count, float weight_decay, float rate_scale);
+void optimizer_step(const struct optimizer *optimizer, float *values, float *state,
+                    const float_unaligned *grads, uint32_t count, float weight_decay, float rate);
 
 /* False when a NaN or an infinity is among floats[count]. */
 bool floats_finite(const float_unaligned *floats, uint32_t count);

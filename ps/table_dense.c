@@ -141,11 +141,12 @@ enum status table_dense_prepare(struct table_dense *table, const uint64_unaligne
 void table_dense_apply(struct table_dense *table, const uint64_unaligned *keys,
                        const struct push_batch *batch, float rate_scale)
 {
+    float rate = optimizer_rate(&table->optimizer, rate_scale, 0);
     for (uint32_t i = 0; i < batch->count; i++) {
         const struct push_item *item = &batch->items[i];
         if (item->first != i) continue;
-        optimizer_step(&table->optimizer, item->row, item->grads, item->floats,
-                       tensor_of(table, keys[i])->weight_decay, rate_scale);
+        optimizer_step(&table->optimizer, item->row, item->row + item->floats, item->grads,
+                       item->floats, tensor_of(table, keys[i])->weight_decay, rate);
     }
 }
 

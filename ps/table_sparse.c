@@ -189,6 +189,7 @@ void table_sparse_apply(struct table_sparse *table, const struct push_batch *bat
 {
     uint32_t dim = table->spec->dim;
     float decay = table->spec->optimizer->weight_decay;
+    float rate = optimizer_rate(&table->optimizer, rate_scale, 0);
     for (uint32_t i = 0; i < ROW_AHEAD && i < batch->count; i++) {
         if (batch->items[i].row != NULL) prefetch_row(batch->items[i].row, table->rows.floats);
     }
@@ -198,7 +199,8 @@ void table_sparse_apply(struct table_sparse *table, const struct push_batch *bat
             prefetch_row(batch->items[i + ROW_AHEAD].row, table->rows.floats);
         }
         if (item->first != i) continue;
-        optimizer_step(&table->optimizer, item->row, item->grads, dim, decay, rate_scale);
+        optimizer_step(&table->optimizer, item->row, item->row + dim, item->grads, dim, decay,
+                       rate);
     }
 }
 

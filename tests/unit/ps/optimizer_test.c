@@ -52,7 +52,8 @@ static void compare_with_reference(Anthill__OptimizerKind kind, uint32_t count, 
             reference_step(&reference, &fixture.optimizer, (int)i, t, (double)grads[i], decay,
                            (double)rate_scale);
         }
-        optimizer_step(&optimizer, row, grads, count, (float)decay, rate_scale);
+        optimizer_step(&optimizer, row, row + count, grads, count, (float)decay,
+                       optimizer_rate(&optimizer, rate_scale, 0));
         for (uint32_t i = 0; i < count; i++)
             assert_true(fabs((double)row[i] - reference.x[i]) < 2e-6);
     }
@@ -87,7 +88,7 @@ static void state_is_what_the_optimizer_says_and_no_more(void **state)
         float row[64] = {0}, grads[5] = {1, 1, 1, 1, 1};
         for (int i = 0; i < 64; i++)
             row[i] = i < 5 + (int)floats ? 0.0f : 99.0f;
-        optimizer_step(&optimizer, row, grads, 5, 0, 1);
+        optimizer_step(&optimizer, row, row + 5, grads, 5, 0, optimizer_rate(&optimizer, 1, 0));
         for (uint32_t i = 0; i < 5 + floats; i++)
             assert_true(row[i] != 0.0f);
         for (uint32_t i = 5 + floats; i < 64; i++)
@@ -106,11 +107,11 @@ static void saved_state_gives_the_same_next_step(void **state)
         float row[22] = {1, 2, 3, 4, 5, 6, 7}, saved[22];
         float grads[7] = {0.1f, -0.2f, 0.3f, -0.4f, 0.5f, -0.6f, 0.7f};
         for (int t = 0; t < 5; t++)
-            optimizer_step(&optimizer, row, grads, 7, 0.01f, 0.5f);
+            optimizer_step(&optimizer, row, row + 7, grads, 7, 0.01f, 0.05f);
         memcpy(saved, row, sizeof saved);
-        optimizer_step(&optimizer, row, grads, 7, 0.01f, 0.5f);
+        optimizer_step(&optimizer, row, row + 7, grads, 7, 0.01f, 0.05f);
         struct optimizer again = optimizer_make(&fixture.optimizer);
-        optimizer_step(&again, saved, grads, 7, 0.01f, 0.5f);
+        optimizer_step(&again, saved, saved + 7, grads, 7, 0.01f, 0.05f);
         assert_memory_equal(row, saved, sizeof row);
     }
 }
@@ -125,13 +126,13 @@ static void adam_counts_the_steps_of_each_row(void **state)
     struct optimizer optimizer = optimizer_make(&fixture.optimizer);
     float busy[4] = {0}, fresh[4] = {0}, grad = 0.5f;
     for (int t = 0; t < 1000; t++)
-        optimizer_step(&optimizer, busy, &grad, 1, 0, 1);
-    optimizer_step(&optimizer, fresh, &grad, 1, 0, 1);
+        optimizer_step(&optimizer, busy, busy + 1, &grad, 1, 0, optimizer_rate(&optimizer, 1, 0));
+    optimizer_step(&optimizer, fresh, fresh + 1, &grad, 1, 0, optimizer_rate(&optimizer, 1, 0));
     assert_true(fabsf(fresh[0] + 0.1f) < 1e-6f);
     assert_true(busy[3] == 1000.0f);
     /* The count stops where floats end; the correction is 1 by then. */
     busy[3] = 0x1p24f;
-    optimizer_step(&optimizer, busy, &grad, 1, 0, 1);
+    optimizer_step(&optimizer, busy, busy + 1, &grad, 1, 0, optimizer_rate(&optimizer, 1, 0));
     assert_true(busy[3] == 0x1p24f);
     assert_true(isfinite(busy[0]));
 }

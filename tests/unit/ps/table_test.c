@@ -57,8 +57,10 @@ static void reference_push(struct reference *reference, const uint64_t *keys, ui
             for (uint32_t f = 0; keys[j] == keys[i] && f < dim; f++)
                 sum[f] += grads[j * dim + f];
         }
-        optimizer_step(&reference->optimizer, reference_row(reference, keys[i], true), sum, dim,
-                       reference->spec->optimizer->weight_decay, rate_scale);
+        float *row = reference_row(reference, keys[i], true);
+        optimizer_step(&reference->optimizer, row, row + dim, sum, dim,
+                       reference->spec->optimizer->weight_decay,
+                       optimizer_rate(&reference->optimizer, rate_scale, 0));
     }
 }
 
