@@ -8,12 +8,12 @@
 #include <stdint.h>
 
 #include "common/error.h"
+#include "common/schedule.h"
 
 enum config_layer_type { LAYER_LINEAR, LAYER_DROPOUT, LAYER_RELU, LAYER_SAGE, LAYER_GCN };
 enum config_aggregate { AGGREGATE_MEAN, AGGREGATE_SUM, AGGREGATE_MAX };
 enum config_relations { RELATIONS_ALL, RELATIONS_DIRECTION, RELATIONS_TYPE };
 enum config_optimizer { CONFIG_SGD, CONFIG_ADAGRAD, CONFIG_ADAM };
-enum config_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE };
 enum config_consistency { CONFIG_ASYNC, CONFIG_SSP, CONFIG_BSP };
 enum config_transport { CONFIG_IPC, CONFIG_TCP };
 enum config_task { TASK_NODE_CLASSIFICATION };
@@ -64,7 +64,7 @@ struct config {
     struct {
         enum config_optimizer type;
         float rate, beta1, beta2, epsilon;
-        enum config_schedule schedule;
+        enum schedule_kind schedule;
         float warmup;         /* share of the run with a rising rate */
         float rate_final;     /* share of `rate` at the end of a linear or cosine schedule */
         float embedding_rate; /* rate of the node embeddings (Adagrad) */

@@ -1,39 +1,81 @@
 #include "ps/optimizer.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
+#include "common/check.h"
 #include "common/kernel_clones.h"
+#include "ps/table_spec.h"
 
 #define STEPS_MAX 0x1p24f
 
 struct optimizer optimizer_make(const Anthill__OptimizerSpec *spec)
 {
+    static const enum schedule_kind schedules[] = {
+        [ANTHILL__SCHEDULE_KIND__SCHEDULE_CONSTANT] = SCHEDULE_CONSTANT,
+        [ANTHILL__SCHEDULE_KIND__SCHEDULE_LINEAR] = SCHEDULE_LINEAR,
+        [ANTHILL__SCHEDULE_KIND__SCHEDULE_COSINE] = SCHEDULE_COSINE,
+    };
     return (struct optimizer){.kind = spec->kind,
                               .rate = spec->rate,
                               .beta1 = spec->beta1,
                               .beta2 = spec->beta2,
-                              .epsilon = spec->epsilon};
+                              .epsilon = spec->epsilon,
+                              .momentum = spec->momentum,
+                              .l1 = spec->l1,
+                              .l2 = spec->l2,
+                              .ftrl_beta = spec->ftrl_beta,
+                              .clip_value = spec->clip_value,
+                              .clip_norm = spec->clip_norm,
+                              .schedule = {.kind = schedules[spec->schedule],
+                                           .warmup = (double)spec->warmup_clocks,
+                                           .end = (double)spec->total_clocks,
+                                           .rate_final = (double)spec->rate_final}};
 }
 
 uint32_t optimizer_state_floats(const struct optimizer *optimizer, uint32_t count)
 {
     switch (optimizer->kind) {
+    case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_MOMENTUM:
     case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAGRAD:
         return count;
+    case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ROWWISE_ADAGRAD:
+        return 1;
     case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAM:
+    case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAMW:
         return 2 * count + 1;
+    case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_FTRL:
+        return 2 * count;
     case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_SGD:
     default:
         return 0;
     }
 }
 
+float optimizer_rate(const struct optimizer *optimizer, float rate_scale, uint64_t clock)
+{
+    return optimizer->rate * rate_scale * schedule_factor(&optimizer->schedule, (double)clock);
+}
+
+/* ---- kernels ---- */
+
 KERNEL_CLONES static void sgd_step(float *restrict values, const float_unaligned *restrict grads,
                                    uint32_t count, float rate, float decay)
 {
     for (uint32_t i = 0; i < count; i++)
         values[i] -= rate * (grads[i] + decay * values[i]);
+}
+
+KERNEL_CLONES static void momentum_step(float *restrict values, float *restrict velocities,
+                                        const float_unaligned *restrict grads, uint32_t count,
+                                        float rate, float momentum, float decay)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        float velocity = momentum * velocities[i] + (grads[i] + decay * values[i]);
+        velocities[i] = velocity;
+        values[i] -= rate * velocity;
+    }
 }
 
 KERNEL_CLONES static void adagrad_step(float *restrict values, float *restrict sums,
@@ -51,7 +93,9 @@ KERNEL_CLONES static void adagrad_step(float *restrict values, float *restrict s
 struct adam {
     float rate;         /* with the first moment's bias correction */
     float second_scale; /* the second moment's bias correction, for its root */
-    float beta1, beta2, epsilon, decay;
+    float beta1, beta2, epsilon;
+    float decay; /* L2: this much of the value is added to the gradient */
+    float keep;  /* decoupled: the value's factor */
 };
 
 KERNEL_CLONES static void adam_step(float *restrict values, float *restrict firsts,
@@ -65,9 +109,84 @@ KERNEL_CLONES static void adam_step(float *restrict values, float *restrict firs
         float second = a.beta2 * seconds[i] + (1.0f - a.beta2) * grad * grad;
         firsts[i] = first;
         seconds[i] = second;
-        values[i] -= a.rate * first / (sqrtf(second) * a.second_scale + a.epsilon);
+        values[i] =
+            a.keep * values[i] - a.rate * first / (sqrtf(second) * a.second_scale + a.epsilon);
     }
 }
+
+struct ftrl {
+    float scale; /* of the gradient in z: the push's rate over the spec's */
+    float rate, beta, l1, l2;
+};
+
+KERNEL_CLONES static void ftrl_step(float *restrict values, float *restrict zs, float *restrict ns,
+                                    const float_unaligned *restrict grads, uint32_t count,
+                                    const struct ftrl *ftrl)
+{
+    const struct ftrl f = *ftrl;
+    const float start = f.beta / f.rate + f.l2; /* 1 / the step size without any gradient */
+    for (uint32_t i = 0; i < count; i++) {
+        float value = values[i], grad = grads[i], before = ns[i];
+        float begun = -(value * start + copysignf(f.l1, value));
+        float z = (before == 0.0f) & (value != 0.0f) ? begun : zs[i];
+        /* An infinite sum would make sigma times a value of 0 a NaN. */
+        float sum = before + grad * grad;
+        sum = sum < FLT_MAX ? sum : FLT_MAX;
+        float root = sqrtf(sum);
+        /* As a difference, so that sigmas add up to the root in the step size below. */
+        float sigma = (root - sqrtf(before)) / f.rate;
+        z += f.scale * grad - sigma * value;
+        ns[i] = sum;
+        zs[i] = z;
+        float distance = fabsf(z) - f.l1;
+        distance = distance > 0.0f ? distance : 0.0f;
+        values[i] = -copysignf(distance, z) / ((f.beta + root) / f.rate + f.l2);
+    }
+}
+
+#define LANES 16
+
+/* The sum of (grads[i] + decay * values[i])^2. Lane j sums the elements i with i % LANES == j, so
+ * that the order of additions is the same however wide the processor's vectors are; doubles hold
+ * the square of every float. */
+KERNEL_CLONES static double sum_squares(const float *values, const float_unaligned *grads,
+                                        uint32_t count, float decay)
+{
+    double lanes[LANES] = {0};
+    uint32_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        for (uint32_t j = 0; j < LANES; j++) {
+            double grad = (double)(grads[i + j] + decay * values[i + j]);
+            lanes[j] += grad * grad;
+        }
+    }
+    for (; i < count; i++) {
+        double grad = (double)(grads[i] + decay * values[i]);
+        lanes[i % LANES] += grad * grad;
+    }
+    for (uint32_t half = LANES / 2; half != 0; half /= 2) {
+        for (uint32_t j = 0; j < half; j++)
+            lanes[j] += lanes[j + half];
+    }
+    return lanes[0];
+}
+
+KERNEL_CLONES static void cut_values(const float_unaligned *restrict grads, float *restrict cut,
+                                     uint32_t count, float most)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        float grad = grads[i] < most ? grads[i] : most;
+        cut[i] = grad > -most ? grad : -most;
+    }
+}
+
+KERNEL_CLONES static void scale_values(float *values, uint32_t count, float factor)
+{
+    for (uint32_t i = 0; i < count; i++)
+        values[i] *= factor;
+}
+
+/* ---- rows ---- */
 
 /* base^exponent by squaring: libm's pow may differ between processors in the last bit. */
 static double power(double base, uint32_t exponent)
@@ -83,6 +202,7 @@ static double power(double base, uint32_t exponent)
 static void adam_row(const struct optimizer *optimizer, float *values, float *state,
                      const float_unaligned *grads, uint32_t count, float decay, float rate)
 {
+    bool decoupled = optimizer->kind == ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAMW;
     float *steps = state + 2 * (size_t)count;
     if (*steps < STEPS_MAX) *steps += 1;
     uint32_t step = (uint32_t)*steps;
@@ -92,31 +212,83 @@ static void adam_row(const struct optimizer *optimizer, float *values, float *st
         .beta1 = optimizer->beta1,
         .beta2 = optimizer->beta2,
         .epsilon = optimizer->epsilon,
-        .decay = decay,
+        .decay = decoupled ? 0.0f : decay,
+        .keep = decoupled ? 1.0f - rate * decay : 1.0f,
     };
     adam_step(values, state, state + count, grads, count, &adam);
 }
 
-float optimizer_rate(const struct optimizer *optimizer, float rate_scale, uint64_t clock)
+/* One sum a row makes one rate a row: the rest is a step of SGD. */
+static void rowwise_adagrad_row(const struct optimizer *optimizer, float *values, float *sum,
+                                const float_unaligned *grads, uint32_t count, float decay,
+                                float rate)
 {
-    (void)clock;
-    return optimizer->rate * rate_scale;
+    *sum += (float)(sum_squares(values, grads, count, decay) / count);
+    sgd_step(values, grads, count, rate / (sqrtf(*sum) + optimizer->epsilon), decay);
+}
+
+static void ftrl_row(const struct optimizer *optimizer, float *values, float *state,
+                     const float_unaligned *grads, uint32_t count, float rate)
+{
+    struct ftrl ftrl = {.scale = rate / optimizer->rate,
+                        .rate = optimizer->rate,
+                        .beta = optimizer->ftrl_beta,
+                        .l1 = optimizer->l1,
+                        .l2 = optimizer->l2};
+    ftrl_step(values, state, state + count, grads, count, &ftrl);
+}
+
+static void step_row(const struct optimizer *optimizer, float *values, float *state,
+                     const float_unaligned *grads, uint32_t count, float decay, float rate)
+{
+    switch (optimizer->kind) {
+    case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAGRAD:
+        adagrad_step(values, state, grads, count, rate, optimizer->epsilon, decay);
+        return;
+    case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ROWWISE_ADAGRAD:
+        rowwise_adagrad_row(optimizer, values, state, grads, count, decay, rate);
+        return;
+    case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAM:
+    case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAMW:
+        adam_row(optimizer, values, state, grads, count, decay, rate);
+        return;
+    case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_MOMENTUM:
+        momentum_step(values, state, grads, count, rate, optimizer->momentum, decay);
+        return;
+    case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_FTRL:
+        ftrl_row(optimizer, values, state, grads, count, rate);
+        return;
+    case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_SGD:
+    default:
+        sgd_step(values, grads, count, rate, decay);
+        return;
+    }
+}
+
+/* Apart from optimizer_step, whose frame stays small without the clipped gradient. */
+static __attribute__((noinline)) void step_clipped(const struct optimizer *optimizer, float *values,
+                                                   float *state, const float_unaligned *grads,
+                                                   uint32_t count, float decay, float rate)
+{
+    float clipped[TABLE_DIM_MAX];
+    CHECK(count <= TABLE_DIM_MAX);
+    cut_values(grads, clipped, count,
+               optimizer->clip_value > 0.0f ? optimizer->clip_value : INFINITY);
+    if (optimizer->clip_norm > 0.0f) {
+        double norm = sqrt(sum_squares(clipped, clipped, count, 0.0f));
+        double most = (double)optimizer->clip_norm;
+        if (norm > most) scale_values(clipped, count, (float)(most / norm));
+    }
+    step_row(optimizer, values, state, clipped, count, decay, rate);
 }
 
 void optimizer_step(const struct optimizer *optimizer, float *values, float *state,
                     const float_unaligned *grads, uint32_t count, float weight_decay, float rate)
 {
-    switch (optimizer->kind) {
-    case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAGRAD:
-        adagrad_step(values, state, grads, count, rate, optimizer->epsilon, weight_decay);
-        return;
-    case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAM:
-        adam_row(optimizer, values, state, grads, count, weight_decay, rate);
-        return;
-    case ANTHILL__OPTIMIZER_KIND__OPTIMIZER_SGD:
-    default:
-        sgd_step(values, grads, count, rate, weight_decay);
-        return;
+    if (optimizer->clip_value > 0.0f || optimizer->clip_norm > 0.0f) {
+        step_clipped(optimizer, values, state, grads, count, weight_decay, rate);
+    } else {
+        step_row(optimizer, values, state, grads, count, weight_decay, rate);
     }
 }
 

@@ -1,6 +1,5 @@
 #include "worker/feed.h"
 
-#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include "common/program.h"
 #include "common/queue.h"
 #include "common/rng.h"
+#include "common/schedule.h"
 #include "common/wire.h"
 #include "graph/neighbor_sampler.h"
 #include "ps/client/control.h"
@@ -36,18 +36,11 @@ struct feed {
 
 float feed_rate_scale(const struct config *config, double progress)
 {
-    double warmup = (double)config->optimizer.warmup, final = (double)config->optimizer.rate_final;
-    if (progress < warmup) return (float)(progress / warmup);
-    double rest = warmup < 1.0 ? (progress - warmup) / (1.0 - warmup) : 1.0;
-    switch (config->optimizer.schedule) {
-    case SCHEDULE_LINEAR:
-        return (float)(1.0 + (final - 1.0) * rest);
-    case SCHEDULE_COSINE:
-        return (float)(final + (1.0 - final) * 0.5 * (1.0 + cos(M_PI * rest)));
-    case SCHEDULE_CONSTANT:
-        break;
-    }
-    return 1.0f;
+    const struct schedule schedule = {.kind = config->optimizer.schedule,
+                                      .warmup = (double)config->optimizer.warmup,
+                                      .end = 1,
+                                      .rate_final = (double)config->optimizer.rate_final};
+    return schedule_factor(&schedule, progress);
 }
 
 /* Asks for a lease until one is granted or the run ends. */

@@ -54,8 +54,7 @@ void feed_release(struct feed *feed, struct feed_item *item);
 /* After *item was NULL: STATUS_OK when the run is over, else why not. */
 enum status feed_status(struct feed *feed, struct error *error) MUST_CHECK;
 
-/* Learning-rate factor at `progress` of the run, in [0, 1]: linear warm-up from 0, then the
- * schedule down to rate_final. source: Loshchilov and Hutter 2017, equation 5, for cosine. */
+/* The factor of the learning rate at `progress` of the run, in [0, 1] (see common/schedule.h). */
 float feed_rate_scale(const struct config *config, double progress);
 
 #endif
