@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,10 +31,15 @@ static enum status write_rows(const struct table *table, const uint64_t *keys, c
     struct npy_writer *writer = NULL;
     enum status status = npy_writer_open(&writer, path, NPY_F32, dense ? 1 : 2, shape, error);
     if (status != STATUS_OK) return status;
+    float *stored = NULL;
     for (uint64_t row = 0; status == STATUS_OK && row < rows; row++) {
-        status = npy_writer_append(writer, table_stored_row(table, row),
-                                   table_stored_floats(table, keys[row]), error);
+        uint32_t floats = table_stored_floats(table, keys[row]);
+        free(stored);
+        stored = malloc(floats * sizeof *stored);
+        if (stored == NULL || !table_stored(table, keys[row], stored)) status = STATUS_NOMEM;
+        if (status == STATUS_OK) status = npy_writer_append(writer, stored, floats, error);
     }
+    free(stored);
     if (status == STATUS_OK) return npy_writer_close(writer, error);
     npy_writer_abandon(writer);
     return status;
@@ -66,7 +72,16 @@ static enum status write_table(const struct table *table, uint32_t index, const 
     uint64_t rows = table_row_count(table);
     uint64_t *keys = malloc((rows + 1) * sizeof *keys);
     if (keys == NULL) return error_set(error, STATUS_NOMEM, "no memory for %" PRIu64 " keys", rows);
-    table_keys(table, keys);
+    uint64_t cursor = 0, listed = 0;
+    do {
+        uint32_t count = 0;
+        uint64_t left = rows - listed;
+        uint64_t some[1024];
+        cursor = table_scan(table, cursor, some, 1024, &count);
+        if (count > left) count = (uint32_t)left;
+        memcpy(keys + listed, some, count * sizeof *keys);
+        listed += count;
+    } while (cursor != 0);
     enum status status = STATUS_OK;
     for (int i = 0; status == STATUS_OK && i < 2; i++)
         status = file_path(paths[i], error, "%s/%s", folder, names[i]);

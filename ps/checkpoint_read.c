@@ -136,7 +136,7 @@ static enum status load_rows(struct table *table, const struct npy *keys, const 
             return error_set(error, STATUS_CORRUPT, "key %" PRIu64 " has no row there", numbers[i]);
         }
         if (selected(selection, numbers[i])) {
-            enum status status = table_restore_row(table, numbers[i], floats, error);
+            enum status status = table_restore_row(table, numbers[i], floats, false, error);
             if (status != STATUS_OK) return status;
         }
         floats += more;

@@ -66,8 +66,8 @@ static enum status find_clock(struct gradient_sums *sums, uint64_t number,
 
 static struct gradient_sum *find_sum(const struct clock_sums *clock, uint64_t key)
 {
-    uint64_t found = table_index_find(&clock->index, key, table_index_hash(key));
-    return found == INDEX_NONE ? NULL : &clock->sums[found];
+    const struct index_entry *entry = table_index_find(&clock->index, key, table_index_hash(key));
+    return entry == NULL ? NULL : &clock->sums[entry->row_plus_one - 1];
 }
 
 /* A sum of zeros under `key`, which is not there. */
@@ -82,7 +82,7 @@ static enum status add_sum(struct clock_sums *clock, uint64_t key, uint32_t floa
     }
     float *sum = calloc(floats, sizeof *sum);
     if (sum == NULL) return STATUS_NOMEM;
-    if (table_index_add(&clock->index, key, clock->count) != STATUS_OK) {
+    if (table_index_add(&clock->index, key, clock->count, 0) != STATUS_OK) {
         free(sum);
         return STATUS_NOMEM;
     }

@@ -1,5 +1,5 @@
-/* A push while it is prepared: one item a key, with the row and its gradient. Keys that stand twice
- * are found here and their gradients summed, so that a row takes one step a push. Pure. */
+/* A push while it is prepared: the rows of its keys, and where a key stands twice the sum of its
+ * gradients, so that a row takes one step a push. Pure. */
 #ifndef ANTHILL_PS_PUSH_BATCH_H
 #define ANTHILL_PS_PUSH_BATCH_H
 
@@ -7,57 +7,74 @@
 #include <stdint.h>
 
 #include "common/status.h"
+#include "ps/row_codec.h"
+#include "ps/table.h"
 #include "ps/unaligned.h"
 
-struct push_item {
-    float *row; /* NULL: not there yet */
-    const float_unaligned *grads;
-    float *sum; /* where `grads` of a repeated key's first item points; else NULL */
-    uint32_t floats;
-    uint32_t first; /* the item that has this key first; its own number but for repeats */
+/* Gradients as they came. */
+struct gradients {
+    const uint8_t *bytes;
+    const uint64_t *offsets;   /* dense: in bytes, by place; NULL: */
+    size_t stride;             /* bytes from place to place */
+    const uint32_t *positions; /* NULL: place i is i */
+    const uint32_t *floats;    /* dense: by place; NULL: `dim` */
+    uint32_t dim;
+    Anthill__Encoding encoding;
 };
 
 struct push_batch {
-    struct push_item *items;
-    uint32_t count, capacity;
-    uint32_t repeats;
-    uint32_t *slots; /* open addressing: item + 1 by key; 0: empty */
-    uint64_t slot_mask;
-    float *sums; /* of keys that stand twice */
+    float **rows; /* [capacity] NULL: not there */
+    uint32_t capacity;
+    /* After push_batch_sum_repeats; NULL before: */
+    uint32_t *first; /* [count] the item that has this key first; its own number but for repeats */
+    float **sums;    /* [count] where the sum stands for a key that stands twice; else NULL */
+    float *sum_floats;
+    uint64_t *offsets; /* dense: what gradients point to */
+    uint32_t *floats;
 };
 
-/* Starts a push of `key_count` keys; the batch was zeroed or used before.
- *   errors   STATUS_NOMEM */
-enum status push_batch_begin(struct push_batch *batch, uint32_t key_count) MUST_CHECK;
+static inline const void *gradients_at(const struct gradients *gradients, uint32_t i)
+{
+    if (gradients->offsets != NULL) return gradients->bytes + gradients->offsets[i];
+    uint64_t place = gradients->positions != NULL ? gradients->positions[i] : i;
+    return gradients->bytes + place * gradients->stride;
+}
 
-/* Gives back what a large push took. */
+static inline uint32_t gradients_floats(const struct gradients *gradients, uint32_t i)
+{
+    return gradients->floats != NULL ? gradients->floats[i] : gradients->dim;
+}
+
+/* Starts a push of `count` keys; the batch was zeroed or used before.
+ *   errors   STATUS_NOMEM */
+enum status push_batch_begin(struct push_batch *batch, uint32_t count) MUST_CHECK;
+
+/* Gives back what a large push and repeats took. */
 void push_batch_end(struct push_batch *batch);
 void push_batch_deinit(struct push_batch *batch);
 
-/* Sums the gradients of repeated keys into their first item. After it, items with
- * first != their own number are to be skipped.
+/* Finds keys that stand twice and sums their gradients.
  *   errors   STATUS_NOMEM; STATUS_INVALID when a sum is not finite (*item says which) */
-enum status push_batch_sum_repeats(struct push_batch *batch, uint32_t *item) MUST_CHECK;
+enum status push_batch_sum_repeats(struct push_batch *batch, const uint64_unaligned *keys,
+                                   uint32_t count, const struct gradients *gradients,
+                                   uint32_t *item) MUST_CHECK;
 
-/* Appends the item of keys[batch->count], whose hash is `hash`. */
-static inline void push_batch_add(struct push_batch *batch, const uint64_unaligned *keys,
-                                  uint64_t hash, float *row, const float_unaligned *grads,
-                                  uint32_t floats)
+/* Item i is another item's repeat: to be skipped. */
+static inline bool push_batch_repeats(const struct push_batch *batch, uint32_t i)
 {
-    uint32_t item = batch->count++, first = item;
-    uint64_t slot = hash & batch->slot_mask;
-    while (batch->slots[slot] != 0) {
-        uint32_t other = batch->slots[slot] - 1;
-        if (keys[other] == keys[item]) {
-            first = other;
-            batch->repeats++;
-            break;
-        }
-        slot = (slot + 1) & batch->slot_mask;
-    }
-    if (first == item) batch->slots[slot] = item + 1;
-    batch->items[item] =
-        (struct push_item){.row = row, .grads = grads, .floats = floats, .first = first};
+    return batch->first != NULL && batch->first[i] != i;
+}
+
+/* The gradient of item i as f32, where it stands or in scratch[gradients_floats]. */
+static inline const float_unaligned *push_batch_gradient(const struct push_batch *batch,
+                                                         const struct gradients *gradients,
+                                                         uint32_t i, float *scratch)
+{
+    if (batch->sums != NULL && batch->sums[i] != NULL) return batch->sums[i];
+    const void *gradient = gradients_at(gradients, i);
+    if (gradients->encoding == ANTHILL__ENCODING__ENCODING_F32) return gradient;
+    row_codec_decode(gradients->encoding, gradient, scratch, gradients_floats(gradients, i));
+    return scratch;
 }
 
 #endif

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "common/check.h"
 #include "ps/push_batch.h"
 #include "ps/table_dense.h"
 #include "ps/table_sparse.h"
@@ -63,13 +64,19 @@ const Anthill__TableSpec *table_spec(const struct table *table)
 
 uint64_t table_row_count(const struct table *table)
 {
-    return table->dense ? table->chunks.count : table->sparse.rows.count;
+    return table->dense ? table->chunks.stats.rows : table->sparse.rows.store.count;
 }
 
 uint64_t table_bytes(const struct table *table)
 {
-    if (table->dense) return table->chunks.bytes;
-    return row_store_bytes(&table->sparse.rows) + table_index_bytes(&table->sparse.index);
+    return table->dense ? table->chunks.stats.bytes : table_rows_bytes(&table->sparse.rows);
+}
+
+void table_stats(const struct table *table, struct table_stats *stats)
+{
+    *stats = table->dense ? table->chunks.stats : table->sparse.rows.stats;
+    stats->rows = table_row_count(table);
+    stats->bytes = table_bytes(table);
 }
 
 enum status table_floats(const struct table *table, const uint64_unaligned *keys,
@@ -90,33 +97,81 @@ enum status table_floats(const struct table *table, const uint64_unaligned *keys
     return STATUS_OK;
 }
 
-enum status table_pull(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
-                       float *values, bool read_only, struct error *error)
+/* Dense tables send what they store, one chunk after the other. */
+static enum status check_form(const struct table *table, Anthill__Encoding encoding,
+                              const uint32_t *positions, struct error *error)
 {
-    if (table->dense) {
-        return table_dense_pull(&table->chunks, keys, key_count, values, read_only, error);
+    if (row_codec_bytes(encoding, 1) == 0) {
+        return error_set(error, STATUS_INVALID, "table \"%s\": encoding %u is unknown",
+                         table->spec->name, (unsigned)encoding);
     }
-    return table_sparse_pull(&table->sparse, keys, key_count, values, read_only, error);
+    if (!table->dense || (encoding == ANTHILL__ENCODING__ENCODING_F32 && positions == NULL)) {
+        return STATUS_OK;
+    }
+    return error_set(error, STATUS_INVALID,
+                     "table \"%s\" is dense: f32 in the order of the keys expected",
+                     table->spec->name);
+}
+
+enum status table_pull_to(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
+                          const struct row_target *target, bool read_only, struct error *error)
+{
+    enum status status = check_form(table, target->encoding, target->positions, error);
+    if (status != STATUS_OK) return status;
+    if (table->dense) {
+        return table_dense_pull(&table->chunks, keys, key_count, target, read_only, error);
+    }
+    return table_sparse_pull(&table->sparse, keys, key_count, target, read_only, error);
+}
+
+enum status table_pull_newer(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
+                             const void *held, uint32_t behind, const struct row_target *target,
+                             bool read_only, uint32_t *versions, uint32_t *sent,
+                             struct error *error)
+{
+    enum status status = check_form(table, target->encoding, NULL, error);
+    if (status != STATUS_OK) return status;
+    if (table->dense || !table->spec->versioned) {
+        return error_set(error, STATUS_INVALID, "table \"%s\" has no versions", table->spec->name);
+    }
+    return table_sparse_pull_newer(&table->sparse, keys, key_count, held, behind, target, read_only,
+                                   versions, sent, error);
+}
+
+static struct gradients gradients_of(const struct table *table, const struct row_source *source)
+{
+    return (struct gradients){.bytes = source->rows,
+                              .stride = row_codec_bytes(source->encoding, table->spec->dim),
+                              .positions = source->positions,
+                              .dim = table->spec->dim,
+                              .encoding = source->encoding};
 }
 
 /* Leaves the batch for the caller to end. */
 static enum status prepare(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
-                           const float_unaligned *grads, struct error *error)
+                           struct gradients *gradients, struct error *error)
 {
     if (table->dense) {
-        return table_dense_prepare(&table->chunks, keys, key_count, grads, &table->batch, error);
+        return table_dense_prepare(&table->chunks, keys, key_count, gradients, &table->batch,
+                                   error);
     }
-    return table_sparse_prepare(&table->sparse, keys, key_count, grads, &table->batch, error);
+    return table_sparse_prepare(&table->sparse, keys, key_count, gradients, &table->batch, error);
 }
 
-enum status table_push(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
-                       const float_unaligned *grads, float rate_scale, struct error *error)
+enum status table_push_from(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
+                            const struct row_source *source, float rate_scale, uint64_t clock,
+                            struct error *error)
 {
-    enum status status = prepare(table, keys, key_count, grads, error);
+    enum status status = check_form(table, source->encoding, source->positions, error);
+    if (status != STATUS_OK) return status;
+    struct gradients gradients = gradients_of(table, source);
+    status = prepare(table, keys, key_count, &gradients, error);
     if (status == STATUS_OK && table->dense) {
-        table_dense_apply(&table->chunks, keys, &table->batch, rate_scale);
+        float rate = optimizer_rate(&table->chunks.optimizer, rate_scale, clock);
+        table_dense_apply(&table->chunks, keys, key_count, &gradients, &table->batch, rate);
     } else if (status == STATUS_OK) {
-        table_sparse_apply(&table->sparse, &table->batch, rate_scale);
+        float rate = optimizer_rate(&table->sparse.rows.optimizer, rate_scale, clock);
+        table_sparse_apply(&table->sparse, keys, key_count, &gradients, &table->batch, rate);
     }
     push_batch_end(&table->batch);
     return status;
@@ -126,47 +181,106 @@ enum status table_push_prepare(struct table *table, const uint64_unaligned *keys
                                uint32_t key_count, const float_unaligned *grads,
                                struct error *error)
 {
-    enum status status = prepare(table, keys, key_count, grads, error);
+    const struct row_source source = {.rows = grads};
+    struct gradients gradients = gradients_of(table, &source);
+    enum status status = prepare(table, keys, key_count, &gradients, error);
     push_batch_end(&table->batch);
     return status;
+}
+
+static enum status check_sparse(const struct table *table, const char *what, struct error *error)
+{
+    if (!table->dense) return STATUS_OK;
+    return error_set(error, STATUS_INVALID, "table \"%s\" is dense: no %s", table->spec->name,
+                     what);
+}
+
+enum status table_assign(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
+                         const float_unaligned *values, struct error *error)
+{
+    enum status status = check_sparse(table, "assignment of rows", error);
+    if (status != STATUS_OK) return status;
+    status = table_sparse_assign(&table->sparse, keys, key_count, values, &table->batch, error);
+    push_batch_end(&table->batch);
+    return status;
+}
+
+uint32_t table_delete(struct table *table, const uint64_unaligned *keys, uint32_t key_count)
+{
+    return table->dense ? 0 : table_sparse_delete(&table->sparse, keys, key_count);
+}
+
+static uint64_t scan_chunks(const struct table_dense *chunks, uint64_t cursor, uint64_t *keys,
+                            uint32_t keys_max, uint32_t *count)
+{
+    *count = 0;
+    for (; cursor < chunks->chunk_count && *count < keys_max; cursor++) {
+        if (chunks->chunks[cursor] != NULL) keys[(*count)++] = chunks->keys[cursor];
+    }
+    return cursor < chunks->chunk_count ? cursor : 0;
+}
+
+uint64_t table_scan(const struct table *table, uint64_t cursor, uint64_t *keys, uint32_t keys_max,
+                    uint32_t *count)
+{
+    CHECK(keys_max >= 64);
+    if (table->dense) return scan_chunks(&table->chunks, cursor, keys, keys_max, count);
+    return table_sparse_scan(&table->sparse, cursor, keys, keys_max, count);
+}
+
+void table_tick(struct table *table, uint64_t now_ns)
+{
+    if (!table->dense) table_rows_tick(&table->sparse.rows, now_ns);
 }
 
 uint32_t table_stored_floats(const struct table *table, uint64_t key)
 {
     uint32_t values = table_spec_row_floats(table->spec, key);
     const struct optimizer *optimizer =
-        table->dense ? &table->chunks.optimizer : &table->sparse.optimizer;
+        table->dense ? &table->chunks.optimizer : &table->sparse.rows.optimizer;
     return values == 0 ? 0 : values + optimizer_state_floats(optimizer, values);
 }
 
-static void put_key(void *context, uint64_t key, uint64_t row)
+bool table_stored(const struct table *table, uint64_t key, float *stored)
 {
-    uint64_t *keys = context;
-    keys[row] = key;
-}
-
-void table_keys(const struct table *table, uint64_t *keys)
-{
-    if (!table->dense) {
-        table_index_visit(&table->sparse.index, put_key, keys);
-        return;
-    }
-    for (uint32_t i = 0; i < table->chunks.count; i++)
-        keys[i] = table->chunks.keys[i];
-}
-
-const float *table_stored_row(const struct table *table, uint64_t row)
-{
-    if (table->dense) return table_dense_stored(&table->chunks, row);
-    return row_store_at(&table->sparse.rows, row);
+    if (table->dense) return table_dense_stored(&table->chunks, key, stored);
+    return table_sparse_stored(&table->sparse, key, stored);
 }
 
 enum status table_restore_row(struct table *table, uint64_t key, const float_unaligned *stored,
-                              struct error *error)
+                              bool replace, struct error *error)
 {
-    if (!table->dense) return table_sparse_restore(&table->sparse, key, stored, error);
+    if (!table->dense) return table_sparse_restore(&table->sparse, key, stored, replace, error);
     uint64_t floats = 0;
     enum status status = table_floats(table, &key, 1, &floats, error);
     if (status != STATUS_OK) return error_wrap(error, STATUS_CORRUPT, "stored key");
-    return table_dense_restore(&table->chunks, key, stored, error);
+    return table_dense_restore(&table->chunks, key, stored, replace, error);
+}
+
+void table_cut_begin(struct table *table, bool *full, const struct row_sink *sink,
+                     const uint64_t **deleted, uint64_t *deleted_count)
+{
+    if (!table->dense) {
+        table_rows_cut_begin(&table->sparse.rows, full, sink, deleted, deleted_count);
+        return;
+    }
+    *full = true;
+    *deleted = NULL;
+    *deleted_count = 0;
+    table_dense_cut_begin(&table->chunks, sink);
+}
+
+bool table_cut_step(struct table *table, uint32_t rows)
+{
+    return table->dense ? table_dense_cut_step(&table->chunks, rows)
+                        : table_rows_cut_step(&table->sparse.rows, rows);
+}
+
+void table_cut_abandon(struct table *table)
+{
+    if (table->dense) {
+        table_dense_cut_abandon(&table->chunks);
+    } else {
+        table_rows_cut_abandon(&table->sparse.rows);
+    }
 }

@@ -23,31 +23,88 @@ void table_destroy(struct table *table);
 
 const Anthill__TableSpec *table_spec(const struct table *table);
 uint64_t table_row_count(const struct table *table);
-/* Memory of rows and index. */
+/* Memory of rows, their flags and versions, and the index. */
 uint64_t table_bytes(const struct table *table);
+
+/* Counts since the table was created. Rows that are there: created - evicted - expired - deleted.
+ */
+struct table_stats {
+    uint64_t rows, bytes;
+    uint64_t created;    /* by a pull, a push, an assignment or a restore */
+    uint64_t evicted;    /* to make room */
+    uint64_t expired;    /* unused for evict_seconds */
+    uint64_t deleted;    /* by request */
+    uint64_t refused;    /* requests for rows that had no room */
+    uint64_t sighted;    /* sightings of keys that are not admitted yet */
+    uint64_t not_finite; /* pushes refused because of a NaN or an infinity */
+};
+void table_stats(const struct table *table, struct table_stats *stats);
 
 /* Floats of the rows of keys[key_count] together.
  *   errors   STATUS_INVALID for a key that a dense table does not have */
 enum status table_floats(const struct table *table, const uint64_unaligned *keys,
                          uint32_t key_count, uint64_t *floats, struct error *error) MUST_CHECK;
 
-/* Copies the values of `keys` into `values`, row after row, creating missing rows; with `read_only`
- * a missing row's initial value is copied and no row appears. The keys were checked by
- * table_floats.
- *   shapes   keys[key_count], values[table_floats]
- *   errors   STATUS_NOMEM when rows_max rows exist or memory is used up, with the table's name;
- *            rows before that key are valid */
-enum status table_pull(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
-                       float *values, bool read_only, struct error *error) MUST_CHECK;
+/* Where pulled rows go: row i to place i, or to place positions[i] (sparse tables; anything the
+ * caller has room for). A place is row_codec_bytes of the encoding long. */
+struct row_target {
+    void *rows;
+    const uint32_t *positions; /* NULL: i */
+    Anthill__Encoding encoding;
+};
 
-/* One step of the optimizer for each row of `keys` along `grads`; gradients of a key that stands
- * twice are summed first. The keys were checked by table_floats.
- *   shapes   keys[key_count], grads[table_floats]
- *   errors   STATUS_INVALID when a gradient is NaN or infinite, with the table's name (dense: and
- *            the tensor's); STATUS_NOMEM as table_pull. Nothing is applied then */
-enum status table_push(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
-                       const float_unaligned *grads, float rate_scale,
-                       struct error *error) MUST_CHECK;
+/* Where pushed gradients come from, in the same way. */
+struct row_source {
+    const void *rows;
+    const uint32_t *positions;
+    Anthill__Encoding encoding;
+};
+
+/* Copies the values of `keys` to `target`, creating missing rows; with `read_only`, or where a key
+ * is not admitted yet, a missing row's initial value is copied and no row appears. The keys were
+ * checked by table_floats.
+ *   errors   STATUS_NOMEM when rows_max or bytes_max is reached and nothing may be evicted, or
+ *            memory is used up, with the table's name; other rows are valid */
+enum status table_pull_to(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
+                          const struct row_target *target, bool read_only,
+                          struct error *error) MUST_CHECK;
+
+/* The same for a caller that has copies (versioned tables): held[i] is the version of its copy of
+ * keys[i], 0: none. Copies only rows that are more than `behind` newer, one after the other to
+ * *sent places of target->rows (positions are not used), and sets versions[i] to the row's version;
+ * 0: not copied. A version is the number of the table's push that last changed the row, so a row
+ * left out lacks at most `behind` pushes. */
+enum status table_pull_newer(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
+                             const void *held, uint32_t behind, const struct row_target *target,
+                             bool read_only, uint32_t *versions, uint32_t *sent,
+                             struct error *error) MUST_CHECK;
+
+/* One step of the optimizer for each row of `keys` along its gradient; gradients of a key that
+ * stands twice are summed first. A key that is not admitted yet is counted and its gradient
+ * dropped. The keys were checked by table_floats. clock    for the learning-rate schedule errors
+ * STATUS_INVALID when a gradient is NaN or infinite, with the table's name (dense: and the
+ * tensor's); STATUS_NOMEM as table_pull_to. Nothing is applied then */
+enum status table_push_from(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
+                            const struct row_source *source, float rate_scale, uint64_t clock,
+                            struct error *error) MUST_CHECK;
+
+/* Rows and gradients as f32, one after the other.
+ *   shapes   keys[key_count], values[table_floats] */
+static inline enum status table_pull(struct table *table, const uint64_unaligned *keys,
+                                     uint32_t key_count, float *values, bool read_only,
+                                     struct error *error)
+{
+    const struct row_target target = {.rows = values};
+    return table_pull_to(table, keys, key_count, &target, read_only, error);
+}
+
+static inline enum status table_push(struct table *table, const uint64_unaligned *keys,
+                                     uint32_t key_count, const float_unaligned *grads,
+                                     float rate_scale, struct error *error)
+{
+    const struct row_source source = {.rows = grads};
+    return table_push_from(table, keys, key_count, &source, rate_scale, 0, error);
+}
 
 /* Fails as table_push would and creates the rows that are missing, without a step: what passed can
  * be summed up and pushed later. */
@@ -55,13 +112,56 @@ enum status table_push_prepare(struct table *table, const uint64_unaligned *keys
                                uint32_t key_count, const float_unaligned *grads,
                                struct error *error) MUST_CHECK;
 
-/* For checkpoints: rows in the order of their creation, values followed by optimizer state. */
+/* Sparse tables: rows get these values and the state of new rows; missing ones are created.
+ *   shapes   keys[key_count], values[key_count, dim]
+ *   errors   STATUS_INVALID for a NaN or an infinity, STATUS_NOMEM; nothing is set then */
+enum status table_assign(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
+                         const float_unaligned *values, struct error *error) MUST_CHECK;
+
+/* Sparse tables: removes the rows of `keys` that are there; returns how many. */
+uint32_t table_delete(struct table *table, const uint64_unaligned *keys, uint32_t key_count);
+
+/* Puts keys from `cursor` on (0: from the first) into keys[keys_max], in the order of their hashes,
+ * and returns the cursor to go on with; 0: these were the last. A row that is there all the while
+ * is listed once, whatever comes and goes. keys_max >= 64. */
+uint64_t table_scan(const struct table *table, uint64_t cursor, uint64_t *keys, uint32_t keys_max,
+                    uint32_t *count);
+
+/* Time passes: removes a bounded number of rows that have not been used for evict_seconds. Call
+ * about once a second, and before the first request. */
+void table_tick(struct table *table, uint64_t now_ns);
+
+/* A row's stored form is f32 whatever the table stores: values, then optimizer state. */
 uint32_t table_stored_floats(const struct table *table, uint64_t key);
-void table_keys(const struct table *table, uint64_t *keys); /* keys[table_row_count] */
-const float *table_stored_row(const struct table *table, uint64_t row);
-/* Creates the row `key` with stored[table_stored_floats].
- *   errors   STATUS_CORRUPT when the key is there, or is none of a dense table; STATUS_NOMEM */
+/* Copies the row of `key` to stored[table_stored_floats]; false when it is not there. */
+bool table_stored(const struct table *table, uint64_t key, float *stored);
+/* Creates the row `key`, or with `replace` overwrites it.
+ *   shapes   stored[table_stored_floats]
+ *   errors   STATUS_CORRUPT when the key is there (without `replace`), or is none of a dense table;
+ *            STATUS_NOMEM */
 enum status table_restore_row(struct table *table, uint64_t key, const float_unaligned *stored,
-                              struct error *error) MUST_CHECK;
+                              bool replace, struct error *error) MUST_CHECK;
+
+/* ---- cuts: what a checkpoint writes ----------------------------------------------------------
+ * A cut is the set of rows as they are when it begins: all, or those changed, created or deleted
+ * since the cut before. They are handed to `put` a few at a time while the table goes on being
+ * used: a row that is about to change, or to be removed, is handed over first. */
+
+struct row_sink {
+    void *context;
+    /* stored[floats] is borrowed for the call. */
+    void (*put)(void *context, uint64_t key, const float *stored, uint32_t floats);
+};
+
+/* Begins a cut; there may be one at a time. It is of all rows where *full asks for that, when it is
+ * the first, and after many deletions: *full says so then. Rows deleted since the cut before are
+ * deleted[*deleted_count], borrowed until the cut ends. */
+void table_cut_begin(struct table *table, bool *full, const struct row_sink *sink,
+                     const uint64_t **deleted, uint64_t *deleted_count);
+/* Hands over about `rows` rows (looks at no more than 16 times as many keys); true: it was the last
+ * of the cut's rows, and the cut has ended. */
+bool table_cut_step(struct table *table, uint32_t rows);
+/* The cut is of no use, whether it has ended or not: the next one is of all rows. */
+void table_cut_abandon(struct table *table);
 
 #endif

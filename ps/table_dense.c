@@ -10,12 +10,13 @@
 enum status table_dense_init(struct table_dense *table, const Anthill__TableSpec *spec)
 {
     *table = (struct table_dense){.spec = spec, .optimizer = optimizer_make(spec->optimizer)};
-    uint32_t chunks = table_spec_chunks(spec);
+    uint32_t chunks = table->chunk_count = table_spec_chunks(spec);
     table->first_chunk = calloc(spec->n_tensors, sizeof *table->first_chunk);
-    table->chunks = calloc(chunks, sizeof *table->chunks);
+    table->chunks = calloc(chunks, sizeof(float *));
     table->keys = calloc(chunks, sizeof *table->keys);
-    if (table->first_chunk == NULL || table->chunks == NULL || table->keys == NULL) {
-        table_dense_deinit(table);
+    table->pending = calloc(chunks, sizeof *table->pending);
+    if (table->first_chunk == NULL || table->chunks == NULL || table->keys == NULL ||
+        table->pending == NULL) {
         return STATUS_NOMEM;
     }
     table_spec_chunk_keys(spec, table->keys);
@@ -29,23 +30,34 @@ enum status table_dense_init(struct table_dense *table, const Anthill__TableSpec
 
 void table_dense_deinit(struct table_dense *table)
 {
-    uint32_t chunks = table->chunks == NULL ? 0 : table_spec_chunks(table->spec);
-    for (uint32_t chunk = 0; chunk < chunks; chunk++)
+    for (uint32_t chunk = 0; table->chunks != NULL && chunk < table->chunk_count; chunk++)
         free(table->chunks[chunk]);
     free(table->first_chunk);
     free(table->chunks);
     free(table->keys);
+    free(table->pending);
     *table = (struct table_dense){0};
+}
+
+static uint32_t number_of(const struct table_dense *table, uint64_t key)
+{
+    return table->first_chunk[key >> 32] + (uint32_t)key;
 }
 
 static float **chunk_of(const struct table_dense *table, uint64_t key)
 {
-    return &table->chunks[table->first_chunk[key >> 32] + (uint32_t)key];
+    return &table->chunks[number_of(table, key)];
 }
 
 static const Anthill__TensorSpec *tensor_of(const struct table_dense *table, uint64_t key)
 {
     return table->spec->tensors[key >> 32];
+}
+
+static uint32_t stored_floats(const struct table_dense *table, uint64_t key)
+{
+    uint32_t values = table_spec_row_floats(table->spec, key);
+    return values + optimizer_state_floats(&table->optimizer, values);
 }
 
 /* Elements are counted within the tensor, so that a value does not depend on the cut. */
@@ -71,8 +83,9 @@ static enum status add_chunk(struct table_dense *table, uint64_t key, float **ch
     }
     memset(*chunk, 0, bytes);
     *chunk_of(table, key) = *chunk;
-    table->keys[table->count++] = key;
-    table->bytes += bytes;
+    table->stats.created++;
+    table->stats.bytes += bytes;
+    table->stats.rows++;
     return STATUS_OK;
 }
 
@@ -85,8 +98,10 @@ static enum status create_chunk(struct table_dense *table, uint64_t key, uint32_
 }
 
 enum status table_dense_pull(struct table_dense *table, const uint64_unaligned *keys,
-                             uint32_t key_count, float *values, bool read_only, struct error *error)
+                             uint32_t key_count, const struct row_target *target, bool read_only,
+                             struct error *error)
 {
+    float *values = target->rows;
     for (uint32_t i = 0; i < key_count; i++) {
         uint32_t floats = table_spec_row_floats(table->spec, keys[i]);
         float *chunk = *chunk_of(table, keys[i]);
@@ -104,70 +119,129 @@ enum status table_dense_pull(struct table_dense *table, const uint64_unaligned *
     return STATUS_OK;
 }
 
-static enum status refuse(const struct table_dense *table, uint64_t key, struct error *error)
+static enum status refuse(struct table_dense *table, uint64_t key, struct error *error)
 {
+    table->stats.not_finite++;
     return error_set(error, STATUS_INVALID,
                      "table \"%s\": the gradient of tensor \"%s\" is NaN or infinite: push refused",
                      table->spec->name, tensor_of(table, key)->name);
 }
 
+/* Where each chunk's gradient stands; true: no chunk stands twice, as far as their order tells. */
+static bool lay_out(const struct table_dense *table, const uint64_unaligned *keys,
+                    uint32_t key_count, struct push_batch *batch, struct gradients *gradients)
+{
+    uint64_t offset = 0;
+    bool ascending = true;
+    for (uint32_t i = 0; i < key_count; i++) {
+        batch->offsets[i] = offset;
+        batch->floats[i] = table_spec_row_floats(table->spec, keys[i]);
+        offset += batch->floats[i] * sizeof(float);
+        if (i > 0 && keys[i] <= keys[i - 1]) ascending = false;
+    }
+    gradients->offsets = batch->offsets;
+    gradients->floats = batch->floats;
+    return ascending;
+}
+
 enum status table_dense_prepare(struct table_dense *table, const uint64_unaligned *keys,
-                                uint32_t key_count, const float_unaligned *grads,
+                                uint32_t key_count, struct gradients *gradients,
                                 struct push_batch *batch, struct error *error)
 {
     enum status status = push_batch_begin(batch, key_count);
+    batch->offsets = malloc(key_count * sizeof *batch->offsets);
+    batch->floats = malloc(key_count * sizeof *batch->floats);
+    if (batch->offsets == NULL || batch->floats == NULL) status = STATUS_NOMEM;
+    bool ascending = status == STATUS_OK && lay_out(table, keys, key_count, batch, gradients);
     for (uint32_t i = 0; status == STATUS_OK && i < key_count; i++) {
-        uint32_t floats = table_spec_row_floats(table->spec, keys[i]);
-        if (!floats_finite(grads, floats)) return refuse(table, keys[i], error);
-        push_batch_add(batch, keys, rng_mix(keys[i]), *chunk_of(table, keys[i]), grads, floats);
-        grads += floats;
+        if (!floats_finite(gradients_at(gradients, i), batch->floats[i])) {
+            return refuse(table, keys[i], error);
+        }
     }
     uint32_t bad = 0;
-    if (status == STATUS_OK) status = push_batch_sum_repeats(batch, &bad);
+    if (status == STATUS_OK && !ascending) {
+        status = push_batch_sum_repeats(batch, keys, key_count, gradients, &bad);
+    }
     if (status == STATUS_INVALID) return refuse(table, keys[bad], error);
     if (status != STATUS_OK) {
         return error_set(error, status, "table \"%s\": no memory for a push of %u chunks",
                          table->spec->name, key_count);
     }
     for (uint32_t i = 0; status == STATUS_OK && i < key_count; i++) {
-        struct push_item *item = &batch->items[i];
-        if (item->row == NULL && item->first == i) {
-            status = create_chunk(table, keys[i], item->floats, &item->row, error);
-        }
+        batch->rows[i] = *chunk_of(table, keys[i]);
+        if (batch->rows[i] != NULL || push_batch_repeats(batch, i)) continue;
+        status = create_chunk(table, keys[i], batch->floats[i], &batch->rows[i], error);
     }
     return status;
 }
 
-void table_dense_apply(struct table_dense *table, const uint64_unaligned *keys,
-                       const struct push_batch *batch, float rate_scale)
+static void hand_over(struct table_dense *table, uint32_t number)
 {
-    float rate = optimizer_rate(&table->optimizer, rate_scale, 0);
-    for (uint32_t i = 0; i < batch->count; i++) {
-        const struct push_item *item = &batch->items[i];
-        if (item->first != i) continue;
-        optimizer_step(&table->optimizer, item->row, item->row + item->floats, item->grads,
-                       item->floats, tensor_of(table, keys[i])->weight_decay, rate);
+    uint64_t key = table->keys[number];
+    table->pending[number] = false;
+    table->sink.put(table->sink.context, key, table->chunks[number], stored_floats(table, key));
+}
+
+void table_dense_apply(struct table_dense *table, const uint64_unaligned *keys, uint32_t key_count,
+                       const struct gradients *gradients, const struct push_batch *batch,
+                       float rate)
+{
+    for (uint32_t i = 0; i < key_count; i++) {
+        if (push_batch_repeats(batch, i)) continue;
+        uint32_t number = number_of(table, keys[i]), floats = batch->floats[i];
+        if (table->cutting && table->pending[number]) hand_over(table, number);
+        float *chunk = batch->rows[i];
+        optimizer_step(&table->optimizer, chunk, chunk + floats,
+                       push_batch_gradient(batch, gradients, i, NULL), floats,
+                       tensor_of(table, keys[i])->weight_decay, rate);
     }
 }
 
-const float *table_dense_stored(const struct table_dense *table, uint64_t row)
+bool table_dense_stored(const struct table_dense *table, uint64_t key, float *stored)
 {
-    return *chunk_of(table, table->keys[row]);
+    if (table_spec_row_floats(table->spec, key) == 0) return false;
+    const float *chunk = *chunk_of(table, key);
+    if (chunk != NULL) memcpy(stored, chunk, stored_floats(table, key) * sizeof *stored);
+    return chunk != NULL;
 }
 
 enum status table_dense_restore(struct table_dense *table, uint64_t key,
-                                const float_unaligned *stored, struct error *error)
+                                const float_unaligned *stored, bool replace, struct error *error)
 {
-    uint32_t values = table_spec_row_floats(table->spec, key);
-    if (*chunk_of(table, key) != NULL) {
+    float *chunk = *chunk_of(table, key);
+    enum status status = STATUS_OK;
+    if (chunk != NULL && !replace) {
         return error_set(error, STATUS_CORRUPT,
                          "table \"%s\": chunk %u of \"%s\" stands there twice", table->spec->name,
                          (uint32_t)key, tensor_of(table, key)->name);
     }
-    float *chunk = NULL;
-    enum status status = add_chunk(table, key, &chunk, error);
-    if (status != STATUS_OK) return status;
-    size_t floats = values + (size_t)optimizer_state_floats(&table->optimizer, values);
-    memcpy(chunk, stored, floats * sizeof *chunk);
-    return STATUS_OK;
+    if (chunk == NULL) status = add_chunk(table, key, &chunk, error);
+    if (status == STATUS_OK) memcpy(chunk, stored, stored_floats(table, key) * sizeof *chunk);
+    return status;
+}
+
+void table_dense_cut_begin(struct table_dense *table, const struct row_sink *sink)
+{
+    table->sink = *sink;
+    table->cutting = true;
+    table->cut_next = 0;
+    for (uint32_t i = 0; i < table->chunk_count; i++)
+        table->pending[i] = table->chunks[i] != NULL;
+}
+
+bool table_dense_cut_step(struct table_dense *table, uint32_t rows)
+{
+    for (uint32_t handed = 0; handed < rows && table->cut_next < table->chunk_count;) {
+        uint32_t number = table->cut_next++;
+        if (!table->pending[number]) continue;
+        hand_over(table, number);
+        handed++;
+    }
+    table->cutting = table->cut_next < table->chunk_count;
+    return !table->cutting;
+}
+
+void table_dense_cut_abandon(struct table_dense *table)
+{
+    table->cutting = false;
 }

@@ -11,6 +11,7 @@
 #include "common/wire.pb-c.h"
 #include "ps/optimizer.h"
 #include "ps/push_batch.h"
+#include "ps/table.h"
 #include "ps/unaligned.h"
 
 struct table_dense {
@@ -18,9 +19,13 @@ struct table_dense {
     struct optimizer optimizer;
     uint32_t *first_chunk; /* [tensors]: number of the tensor's chunk 0 */
     float **chunks;        /* [chunks]: values and state; NULL: not there yet */
-    uint64_t *keys;        /* [chunks]: those that are there, in the order of creation */
-    uint32_t count;
-    uint64_t bytes;
+    uint64_t *keys;        /* [chunks]: of each chunk */
+    uint32_t chunk_count;
+    struct table_stats stats;
+    bool *pending; /* [chunks]: belongs to the cut and is not handed over yet */
+    bool cutting;
+    uint32_t cut_next; /* chunks before this one are handed over */
+    struct row_sink sink;
 };
 
 /*   errors   STATUS_NOMEM */
@@ -29,15 +34,22 @@ void table_dense_deinit(struct table_dense *table);
 
 /* Keys of the calls below exist in the spec. */
 enum status table_dense_pull(struct table_dense *table, const uint64_unaligned *keys,
-                             uint32_t key_count, float *values, bool read_only,
+                             uint32_t key_count, const struct row_target *target, bool read_only,
                              struct error *error) MUST_CHECK;
+/* Fills `batch` and `gradients`, whose bytes are set. */
 enum status table_dense_prepare(struct table_dense *table, const uint64_unaligned *keys,
-                                uint32_t key_count, const float_unaligned *grads,
+                                uint32_t key_count, struct gradients *gradients,
                                 struct push_batch *batch, struct error *error) MUST_CHECK;
-void table_dense_apply(struct table_dense *table, const uint64_unaligned *keys,
-                       const struct push_batch *batch, float rate_scale);
-const float *table_dense_stored(const struct table_dense *table, uint64_t row);
+void table_dense_apply(struct table_dense *table, const uint64_unaligned *keys, uint32_t key_count,
+                       const struct gradients *gradients, const struct push_batch *batch,
+                       float rate);
+bool table_dense_stored(const struct table_dense *table, uint64_t key, float *stored);
 enum status table_dense_restore(struct table_dense *table, uint64_t key,
-                                const float_unaligned *stored, struct error *error) MUST_CHECK;
+                                const float_unaligned *stored, bool replace,
+                                struct error *error) MUST_CHECK;
+
+void table_dense_cut_begin(struct table_dense *table, const struct row_sink *sink);
+bool table_dense_cut_step(struct table_dense *table, uint32_t rows);
+void table_dense_cut_abandon(struct table_dense *table);
 
 #endif

@@ -1,5 +1,6 @@
 #include "ps/table_index.h"
 
+#include "common/check.h"
 #include "ps/pages.h"
 
 #define CAPACITY_BITS_FIRST 8
@@ -24,15 +25,12 @@ static void array_deinit(struct index_array *array)
     *array = (struct index_array){0};
 }
 
-/* Nothing happens when the key is there. */
-static void array_put(struct index_array *array, uint64_t key, uint64_t row_plus_one)
+static void array_put(struct index_array *array, const struct index_entry *entry)
 {
-    uint64_t position = table_index_hash(key) >> array->shift;
-    while (array->entries[position].row_plus_one != 0) {
-        if (array->entries[position].key == key) return;
+    uint64_t position = table_index_hash(entry->key) >> array->shift;
+    while (array->entries[position].row_plus_one != 0)
         position = (position + 1) & array->mask;
-    }
-    array->entries[position] = (struct index_entry){.key = key, .row_plus_one = row_plus_one};
+    array->entries[position] = *entry;
 }
 
 enum status table_index_init(struct table_index *index)
@@ -54,7 +52,7 @@ void table_index_move(struct table_index *index, uint64_t slots)
     uint64_t end = index->old_next + (slots < left ? slots : left);
     for (uint64_t slot = index->old_next; slot < end; slot++) {
         const struct index_entry *entry = &index->old.entries[slot];
-        if (entry->row_plus_one != 0) array_put(&index->now, entry->key, entry->row_plus_one);
+        if (entry->row_plus_one != 0) array_put(&index->now, entry);
     }
     index->old_next = end;
     if (end > index->old.mask) array_deinit(&index->old);
@@ -72,33 +70,65 @@ static enum status begin_growing(struct table_index *index)
     return STATUS_OK;
 }
 
-/* Puts the key into the part of the old array that is not yet copied, if it belongs there. Spread
+/* Puts the entry into the part of the old array that is not yet copied, if it belongs there. Spread
  * over the new array, the keys of one request would touch each of its pages for the first time, and
  * wait until the kernel has cleared them all. */
-static bool put_old(struct table_index *index, uint64_t key, uint64_t row_plus_one)
+static bool put_old(struct table_index *index, const struct index_entry *entry)
 {
     const struct index_array *old = &index->old;
-    uint64_t position = table_index_hash(key) >> old->shift;
+    uint64_t position = table_index_hash(entry->key) >> old->shift;
     if (position < index->old_next || index->count > old->mask / 10 * 9) return false;
     while (old->entries[position].row_plus_one != 0) {
         if (++position > old->mask) return false; /* what wraps to the front would not be copied */
     }
-    old->entries[position] = (struct index_entry){.key = key, .row_plus_one = row_plus_one};
+    old->entries[position] = *entry;
     return true;
 }
 
-enum status table_index_add(struct table_index *index, uint64_t key, uint64_t row)
+static bool is_full(const struct table_index *index)
 {
-    uint64_t capacity = index->now.mask + 1;
-    if (index->count + 1 > capacity / 5 * 4) {
+    return index->count + 1 > (index->now.mask + 1) / 5 * 4;
+}
+
+enum status table_index_add(struct table_index *index, uint64_t key, uint32_t row, uint32_t version)
+{
+    if (is_full(index)) {
         enum status status = begin_growing(index);
         if (status != STATUS_OK) return status;
     }
-    if (index->old.entries == NULL || !put_old(index, key, row + 1)) {
-        array_put(&index->now, key, row + 1);
-    }
+    struct index_entry entry = {.key = key, .row_plus_one = row + 1, .version = version};
+    if (index->old.entries == NULL || !put_old(index, &entry)) array_put(&index->now, &entry);
     index->count++;
     return STATUS_OK;
+}
+
+/* Closes the gap that an entry leaves: what stands behind it without one moves up, unless it would
+ * come before its own position (Knuth, The Art of Computer Programming 3, 6.4, Algorithm R). Slots
+ * before `first` are copied and stay: the walk ends there. */
+static void array_remove(struct index_array *array, uint64_t gap, uint64_t first)
+{
+    for (uint64_t next = gap;;) {
+        next = (next + 1) & array->mask;
+        const struct index_entry *entry = &array->entries[next];
+        if (entry->row_plus_one == 0 || next < first) break;
+        uint64_t home = table_index_hash(entry->key) >> array->shift;
+        if (((next - home) & array->mask) < ((next - gap) & array->mask)) continue;
+        array->entries[gap] = *entry;
+        gap = next;
+    }
+    array->entries[gap] = (struct index_entry){0};
+}
+
+void table_index_remove(struct table_index *index, struct index_entry *entry)
+{
+    const struct index_array *now = &index->now;
+    if (entry >= now->entries && entry <= now->entries + now->mask) {
+        array_remove(&index->now, (uint64_t)(entry - now->entries), 0);
+    } else {
+        CHECK(index->old.entries != NULL);
+        array_remove(&index->old, (uint64_t)(entry - index->old.entries), index->old_next);
+    }
+    index->count--;
 }
 
 uint64_t table_index_bytes(const struct table_index *index)
@@ -106,15 +136,48 @@ uint64_t table_index_bytes(const struct table_index *index)
     return (capacity_of(&index->now) + capacity_of(&index->old)) * sizeof(struct index_entry);
 }
 
-void table_index_visit(const struct table_index *index,
-                       void (*visit)(void *context, uint64_t key, uint64_t row), void *context)
+uint64_t table_index_bytes_next(const struct table_index *index)
 {
-    const struct index_array *arrays[] = {&index->now, &index->old};
-    uint64_t first[] = {0, index->old_next}; /* copied entries stand in `now` */
-    for (unsigned a = 0; a < 2; a++) {
-        for (uint64_t slot = first[a]; slot < capacity_of(arrays[a]); slot++) {
-            const struct index_entry *entry = &arrays[a]->entries[slot];
-            if (entry->row_plus_one != 0) visit(context, entry->key, entry->row_plus_one - 1);
+    uint64_t slots = capacity_of(&index->now);
+    return is_full(index) ? 3 * slots * sizeof(struct index_entry) : table_index_bytes(index);
+}
+
+/* Entries of hashes [first, last] in slots from `valid` on. False when they do not fit. */
+static bool array_scan(const struct index_array *array, uint64_t first, uint64_t last,
+                       uint64_t valid, struct index_entry **entries, uint32_t entries_max,
+                       uint32_t *entry_count)
+{
+    if (array->entries == NULL) return true;
+    uint64_t position = first >> array->shift, home_last = last >> array->shift;
+    for (uint64_t step = 0; step <= array->mask; step++, position++) {
+        struct index_entry *entry = &array->entries[position & array->mask];
+        if (entry->row_plus_one == 0) {
+            if (position >= home_last) return true;
+            continue;
+        }
+        uint64_t hash = table_index_hash(entry->key);
+        if (hash < first || hash > last || (position & array->mask) < valid) continue;
+        if (*entry_count == entries_max) return false;
+        entries[(*entry_count)++] = entry;
+    }
+    return true;
+}
+
+void table_index_scan(const struct table_index *index, uint64_t *cursor,
+                      struct index_entry **entries, uint32_t entries_max, uint32_t *entry_count)
+{
+    /* As many hashes as should have two fifths of what fits; fewer where many keys crowd. */
+    uint64_t positions = entries_max / 2;
+    uint64_t span = positions > index->now.mask ? UINT64_MAX : (positions << index->now.shift) - 1;
+    for (;; span /= 2) { /* one hash has one key: this ends */
+        uint64_t first = *cursor;
+        uint64_t last = span > UINT64_MAX - first ? UINT64_MAX : first + span;
+        *entry_count = 0;
+        if (array_scan(&index->now, first, last, 0, entries, entries_max, entry_count) &&
+            array_scan(&index->old, first, last, index->old_next, entries, entries_max,
+                       entry_count)) {
+            *cursor = last + 1;
+            return;
         }
     }
 }

@@ -1,16 +1,17 @@
-/* Key -> row number: open addressing with linear probing over 16-byte entries, kept apart from the
- * rows so that a search touches one or two cache lines. Keys are never removed. Pure.
+/* Key -> row number and version: open addressing with linear probing over 16-byte entries, kept
+ * apart from the rows so that a search touches one or two cache lines. Pure.
  *
  * Growing doubles the capacity without a pause: the old array stays beside the new one and is
- * copied a bounded number of slots at a time (table_index_move). Row numbers never change, so an
- * entry may stand in both, and the old array needs no marks:
+ * copied a bounded number of slots at a time (table_index_move). What is copied stays where it was
+ * and counts no more: an entry of the old array is valid from slot `old_next` on.
  *
- *     old  [ b . a d ]             slots 0 and 1 are copied
+ *     old  [ b . a d ]             slots 0 and 1 are copied: b counts no more
  *     new  [ b . e . . . . . ]     e was added since; a and d are found in old
  *
  * A position is the hash's upper bits, so that copying writes the new array in order, and a key
  * that is added belongs either to the copied part, and goes to the new array, or to the other, and
- * goes to the old one: pages of the new array are touched one after the other. */
+ * goes to the old one: pages of the new array are touched one after the other. Different keys have
+ * different hashes, so a hash is also a place to go on from (table_index_scan). */
 #ifndef ANTHILL_PS_TABLE_INDEX_H
 #define ANTHILL_PS_TABLE_INDEX_H
 
@@ -21,11 +22,12 @@
 #include "common/rng.h"
 #include "common/status.h"
 
-#define INDEX_NONE UINT64_MAX
+#define INDEX_ROWS_MAX UINT32_MAX
 
 struct index_entry {
     uint64_t key;
-    uint64_t row_plus_one; /* 0: empty, so that every key can be used */
+    uint32_t row_plus_one; /* 0: empty, so that every key can be used */
+    uint32_t version;      /* the table's */
 };
 
 struct index_array {
@@ -46,16 +48,27 @@ struct table_index {
 enum status table_index_init(struct table_index *index) MUST_CHECK;
 void table_index_deinit(struct table_index *index);
 
-/* Adds a key that is not there, at load 0.8 at most.
+/* Adds a key that is not there, at load 0.8 at most. row < INDEX_ROWS_MAX.
  *   errors   STATUS_NOMEM; nothing has changed then */
-enum status table_index_add(struct table_index *index, uint64_t key, uint64_t row) MUST_CHECK;
+enum status table_index_add(struct table_index *index, uint64_t key, uint32_t row,
+                            uint32_t version) MUST_CHECK;
+
+/* Removes the entry that table_index_find found; other entries may move. */
+void table_index_remove(struct table_index *index, struct index_entry *entry);
 
 /* Copies up to `slots` slots of the old array, if it grows. A caller that gives every request at
  * least twice the keys that it may add never meets a full array with an old one beside it. */
 void table_index_move(struct table_index *index, uint64_t slots);
 
-/* Memory of the arrays. */
+/* Memory of the arrays; and when one more key is added. */
 uint64_t table_index_bytes(const struct table_index *index);
+uint64_t table_index_bytes_next(const struct table_index *index);
+
+/* The entries whose hashes are in [*cursor, ...], up to entries_max (at least 64) of them in no
+ * order, borrowed until the index changes; *cursor is where to go on, 0 when these were the last.
+ * Keys that come and go, and growing, do not disturb the others. */
+void table_index_scan(const struct table_index *index, uint64_t *cursor,
+                      struct index_entry **entries, uint32_t entries_max, uint32_t *entry_count);
 
 /* Not the hash that chooses a key's slot: a shard's keys all have neighbouring slots. */
 static inline uint64_t table_index_hash(uint64_t key)
@@ -71,31 +84,29 @@ static inline void table_index_prefetch(const struct table_index *index, uint64_
     }
 }
 
-static inline uint64_t index_array_find(const struct index_array *array, uint64_t key,
-                                        uint64_t hash)
+static inline struct index_entry *index_array_find(const struct index_array *array, uint64_t key,
+                                                   uint64_t hash)
 {
     uint64_t position = hash >> array->shift;
     for (;;) {
-        const struct index_entry *entry = &array->entries[position];
-        if (entry->row_plus_one == 0) return INDEX_NONE;
-        if (entry->key == key) return entry->row_plus_one - 1;
+        struct index_entry *entry = &array->entries[position];
+        if (entry->row_plus_one == 0) return NULL;
+        if (entry->key == key) return entry;
         position = (position + 1) & array->mask;
     }
 }
 
-/* The row of `key`, whose hash is `hash`; INDEX_NONE when it is not there. */
-static inline uint64_t table_index_find(const struct table_index *index, uint64_t key,
-                                        uint64_t hash)
+/* The entry of `key`, whose hash is `hash`; NULL when it is not there. Borrowed until the index
+ * changes. */
+static inline struct index_entry *table_index_find(const struct table_index *index, uint64_t key,
+                                                   uint64_t hash)
 {
-    uint64_t row = index_array_find(&index->now, key, hash);
-    if (row == INDEX_NONE && __builtin_expect(index->old.entries != NULL, 0)) {
-        row = index_array_find(&index->old, key, hash);
+    struct index_entry *entry = index_array_find(&index->now, key, hash);
+    if (entry == NULL && __builtin_expect(index->old.entries != NULL, 0)) {
+        entry = index_array_find(&index->old, key, hash);
+        if (entry != NULL && (uint64_t)(entry - index->old.entries) < index->old_next) entry = NULL;
     }
-    return row;
+    return entry;
 }
-
-/* Calls `visit` for every key, in no order. */
-void table_index_visit(const struct table_index *index,
-                       void (*visit)(void *context, uint64_t key, uint64_t row), void *context);
 
 #endif

@@ -1,9 +1,10 @@
 #include "ps/table_sparse.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "ps/initializer.h"
+#include "ps/row_codec.h"
 
 #define ENTRY_AHEAD 48u
 #define ROW_AHEAD   24u
@@ -14,15 +15,17 @@
 
 enum status table_sparse_init(struct table_sparse *table, const Anthill__TableSpec *spec)
 {
-    *table = (struct table_sparse){.spec = spec, .optimizer = optimizer_make(spec->optimizer)};
-    row_store_init(&table->rows, spec->dim + optimizer_state_floats(&table->optimizer, spec->dim));
-    return table_index_init(&table->index);
+    *table = (struct table_sparse){0};
+    table->values = malloc(spec->dim * sizeof *table->values);
+    enum status status = table_rows_init(&table->rows, spec);
+    return table->values == NULL ? STATUS_NOMEM : status;
 }
 
 void table_sparse_deinit(struct table_sparse *table)
 {
-    table_index_deinit(&table->index);
-    row_store_deinit(&table->rows);
+    table_rows_deinit(&table->rows);
+    free(table->missing);
+    free(table->values);
 }
 
 static void prefetch_row(const float *row, uint32_t floats)
@@ -33,188 +36,428 @@ static void prefetch_row(const float *row, uint32_t floats)
         __builtin_prefetch(row + (size_t)line * LINE_FLOATS, 0, 2);
 }
 
-static void initial_values(const struct table_sparse *table, uint64_t key, float *values)
+/* Starts a request: forgets which keys were missing, and does work on a growing index that a
+ * request of so many keys owes (see table_index_move): so much that the old array is copied before
+ * those keys fill it. */
+static enum status begin(struct table_sparse *table, uint32_t key_count, struct error *error)
 {
-    const Anthill__TableSpec *spec = table->spec;
-    initializer_fill(spec->init, spec->init_scale, rng_key(spec->seed, key), 0, values, spec->dim);
+    table_index_move(&table->rows.index, 1024 + 16 * (uint64_t)key_count);
+    table->missing_count = 0;
+    if (key_count <= table->missing_capacity) return STATUS_OK;
+    free(table->missing);
+    table->missing = malloc(key_count * sizeof *table->missing);
+    table->missing_capacity = table->missing != NULL ? key_count : 0;
+    if (table->missing != NULL) return STATUS_OK;
+    return error_set(error, STATUS_NOMEM, "table \"%s\": no memory for a request of %u keys",
+                     table->rows.spec->name, key_count);
 }
 
-/* A new row of zeros under `key`, which is not there. */
-static enum status add_row(struct table_sparse *table, uint64_t key, float **row,
-                           struct error *error)
-{
-    const Anthill__TableSpec *spec = table->spec;
-    uint64_t count = table->rows.count;
-    if (spec->rows_max != 0 && count >= spec->rows_max) {
-        return error_set(error, STATUS_NOMEM,
-                         "table \"%s\": key %" PRIu64 " has no room: rows_max %" PRIu64
-                         " rows of a shard exist",
-                         spec->name, key, spec->rows_max);
-    }
-    float *added = row_store_add(&table->rows);
-    if (added == NULL || table_index_add(&table->index, key, count) != STATUS_OK) {
-        if (added != NULL) table->rows.count--;
-        return error_set(error, STATUS_NOMEM,
-                         "table \"%s\": no memory for key %" PRIu64 " after %" PRIu64 " rows",
-                         spec->name, key, count);
-    }
-    *row = added;
-    return STATUS_OK;
-}
-
-static enum status create_row(struct table_sparse *table, uint64_t key, float **row,
-                              struct error *error)
-{
-    enum status status = add_row(table, key, row, error);
-    if (status == STATUS_OK) initial_values(table, key, *row);
-    return status;
-}
-
-/* Work on a growing index that a request of `key_count` keys owes: see table_index_move. So much
- * that the old array is copied before those keys fill it. */
-static void move_index(struct table_sparse *table, uint32_t key_count)
-{
-    table_index_move(&table->index, 1024 + 16 * (uint64_t)key_count);
-}
-
-/* The rows of keys that are on their way from memory. */
+/* The index entries of keys that are on their way from memory. */
 struct pipeline {
     uint64_t hashes[RING];
-    float *rows[RING];
 };
 
-static void pipeline_begin(struct pipeline *pipeline, const struct table_sparse *table,
+static void pipeline_begin(struct pipeline *pipeline, const struct table_index *index,
                            const uint64_unaligned *keys, uint32_t key_count)
 {
     for (uint32_t i = 0; i < ENTRY_AHEAD && i < key_count; i++) {
         pipeline->hashes[i % RING] = table_index_hash(keys[i]);
-        table_index_prefetch(&table->index, pipeline->hashes[i % RING]);
+        table_index_prefetch(index, pipeline->hashes[i % RING]);
     }
 }
 
-/* The row of keys[i], NULL when it is not there; sends for the entry of a later key. */
-static inline float *pipeline_find(struct pipeline *pipeline, const struct table_sparse *table,
-                                   const uint64_unaligned *keys, uint32_t key_count, uint32_t i)
+/* The entry of keys[i], NULL when it is not there; sends for that of a later key. */
+static inline struct index_entry *pipeline_find(struct pipeline *pipeline,
+                                                const struct table_index *index,
+                                                const uint64_unaligned *keys, uint32_t key_count,
+                                                uint32_t i)
 {
     uint32_t later = i + ENTRY_AHEAD;
     uint64_t hash = pipeline->hashes[i % RING];
     if (later < key_count) {
         uint64_t later_hash = pipeline->hashes[later % RING] = table_index_hash(keys[later]);
-        table_index_prefetch(&table->index, later_hash);
+        table_index_prefetch(index, later_hash);
     }
-    uint64_t row = table_index_find(&table->index, keys[i], hash);
-    return row == INDEX_NONE ? NULL : row_store_at(&table->rows, row);
+    return table_index_find(index, keys[i], hash);
+}
+
+static struct index_entry *find(const struct table_sparse *table, uint64_t key)
+{
+    return table_index_find(&table->rows.index, key, table_index_hash(key));
+}
+
+/* ---- pull ----------------------------------------------------------------------------------- */
+
+/* How rows become what is asked for. */
+struct output {
+    const struct row_target *target;
+    size_t place_bytes;
+    bool copies; /* rows are stored as they are sent */
+};
+
+static struct output output_make(const struct table_sparse *table, const struct row_target *target)
+{
+    Anthill__Encoding stored =
+        table->rows.narrow ? ANTHILL__ENCODING__ENCODING_BF16 : ANTHILL__ENCODING__ENCODING_F32;
+    return (struct output){.target = target,
+                           .place_bytes = row_codec_bytes(target->encoding, table->rows.dim),
+                           .copies = target->encoding == stored};
+}
+
+static inline void *output_at(const struct output *output, uint32_t i)
+{
+    const uint32_t *positions = output->target->positions;
+    uint64_t place = positions != NULL ? positions[i] : i;
+    return (uint8_t *)output->target->rows + place * output->place_bytes;
+}
+
+static inline void put_row(struct table_sparse *table, const struct output *output, uint32_t i,
+                           const float *row)
+{
+    void *place = output_at(output, i);
+    if (output->copies) {
+        memcpy(place, row, output->place_bytes);
+    } else if (table->rows.narrow) {
+        bf16_widen((const uint16_t *)(const void *)row, table->values, table->rows.dim);
+        row_codec_encode(output->target->encoding, table->values, place, table->rows.dim);
+    } else {
+        row_codec_encode(output->target->encoding, row, place, table->rows.dim);
+    }
+}
+
+static void put_initial(struct table_sparse *table, const struct output *output, uint32_t i,
+                        uint64_t key)
+{
+    table_rows_initial(&table->rows, key, table->values);
+    row_codec_encode(output->target->encoding, table->values, output_at(output, i),
+                     table->rows.dim);
+}
+
+/* A key without a row is seen by a pull: true when it may have one. */
+static bool admits(struct table_sparse *table, uint64_t key)
+{
+    uint32_t after = table->rows.spec->admit_after;
+    if (after <= 1) return true;
+    table->rows.stats.sighted++;
+    return admission_sight(&table->rows.admission, table_index_hash(key)) >= after;
+}
+
+/* Answers a key that had no row; place `i` of the output. *entry is its row's, NULL when it still
+ * has none. */
+static enum status pull_missing(struct table_sparse *table, const struct output *output, uint32_t i,
+                                uint64_t key, bool read_only, struct index_entry **entry,
+                                struct error *error)
+{
+    *entry = read_only ? NULL : find(table, key); /* it may stand twice */
+    if (*entry == NULL && !read_only && admits(table, key)) {
+        float *row = NULL;
+        enum status status = table_rows_create(&table->rows, key, false, false, &row, error);
+        if (status != STATUS_OK) return status;
+        *entry = find(table, key);
+    }
+    if (*entry != NULL) {
+        put_row(table, output, i, table_rows_at(&table->rows, *entry));
+    } else {
+        put_initial(table, output, i, key);
+    }
+    return STATUS_OK;
 }
 
 enum status table_sparse_pull(struct table_sparse *table, const uint64_unaligned *keys,
-                              uint32_t key_count, float *values, bool read_only,
+                              uint32_t key_count, const struct row_target *target, bool read_only,
                               struct error *error)
 {
+    struct table_rows *rows = &table->rows;
+    const struct output output = output_make(table, target);
     struct pipeline pipeline;
-    enum status status = STATUS_OK;
-    uint32_t dim = table->spec->dim, found = 0, done = 0;
-    move_index(table, key_count);
-    pipeline_begin(&pipeline, table, keys, key_count);
-    while (done < key_count) {
-        if (found < key_count) {
-            float *row = pipeline_find(&pipeline, table, keys, key_count, found);
-            if (row != NULL) {
-                prefetch_row(row, dim);
-            } else if (!read_only) {
-                status = create_row(table, keys[found], &row, error);
-                if (status != STATUS_OK) key_count = found; /* the rows before it are copied */
+    const float *ring[RING];
+    enum status status = begin(table, key_count, error);
+    if (status != STATUS_OK) return status;
+    pipeline_begin(&pipeline, &rows->index, keys, key_count);
+    uint32_t row_words = rows->value_words;
+    for (uint32_t i = 0; i < key_count + ROW_AHEAD; i++) {
+        if (i < key_count) {
+            struct index_entry *entry = pipeline_find(&pipeline, &rows->index, keys, key_count, i);
+            ring[i % RING] = NULL;
+            if (entry != NULL) {
+                const float *row = ring[i % RING] = table_rows_at(rows, entry);
+                prefetch_row(row, row_words);
+                table_rows_used(rows, entry);
+            } else {
+                table->missing[table->missing_count++] = i;
             }
-            pipeline.rows[found % RING] = row;
-            if (++found < ROW_AHEAD) continue;
         }
-        if (done >= key_count) break;
-        const float *row = pipeline.rows[done % RING];
-        float *value = values + (uint64_t)done * dim;
-        if (row != NULL) {
-            memcpy(value, row, dim * sizeof *value);
-        } else {
-            initial_values(table, keys[done], value);
+        if (i < ROW_AHEAD || ring[(i - ROW_AHEAD) % RING] == NULL) continue;
+        put_row(table, &output, i - ROW_AHEAD, ring[(i - ROW_AHEAD) % RING]);
+    }
+    for (uint32_t m = 0; status == STATUS_OK && m < table->missing_count; m++) {
+        struct index_entry *entry;
+        uint32_t i = table->missing[m];
+        status = pull_missing(table, &output, i, keys[i], read_only, &entry, error);
+    }
+    return status;
+}
+
+enum status table_sparse_pull_newer(struct table_sparse *table, const uint64_unaligned *keys,
+                                    uint32_t key_count, const void *held, uint32_t behind,
+                                    const struct row_target *target, bool read_only,
+                                    uint32_t *versions, uint32_t *sent, struct error *error)
+{
+    struct table_rows *rows = &table->rows;
+    struct row_target in_turn = {.rows = target->rows, .encoding = target->encoding};
+    const struct output output = output_make(table, &in_turn);
+    struct pipeline pipeline;
+    const float *ring[RING];
+    uint32_t places[RING];
+    *sent = 0;
+    enum status status = begin(table, key_count, error);
+    if (status != STATUS_OK) return status;
+    pipeline_begin(&pipeline, &rows->index, keys, key_count);
+    for (uint32_t i = 0; i < key_count + ROW_AHEAD; i++) {
+        if (i < key_count) {
+            struct index_entry *entry = pipeline_find(&pipeline, &rows->index, keys, key_count, i);
+            uint32_t copy;
+            memcpy(&copy, (const uint8_t *)held + (size_t)i * sizeof copy, sizeof copy);
+            ring[i % RING] = NULL;
+            versions[i] = 0;
+            if (entry != NULL) table_rows_used(rows, entry);
+            if (entry != NULL && copy != 0 && entry->version - copy <= behind) {
+                /* The copy is new enough. */
+            } else if (entry != NULL) {
+                const float *row = ring[i % RING] = table_rows_at(rows, entry);
+                prefetch_row(row, rows->value_words);
+                places[i % RING] = (*sent)++;
+                versions[i] = entry->version;
+            } else {
+                /* Its place has to be known when the others' are, so it is kept in versions[]. */
+                versions[i] = (*sent)++;
+                table->missing[table->missing_count++] = i;
+            }
         }
-        done++;
+        if (i < ROW_AHEAD || ring[(i - ROW_AHEAD) % RING] == NULL) continue;
+        put_row(table, &output, places[(i - ROW_AHEAD) % RING], ring[(i - ROW_AHEAD) % RING]);
+    }
+    for (uint32_t m = 0; status == STATUS_OK && m < table->missing_count; m++) {
+        struct index_entry *entry = NULL;
+        uint32_t i = table->missing[m];
+        status = pull_missing(table, &output, versions[i], keys[i], read_only, &entry, error);
+        versions[i] = entry != NULL ? entry->version : rows->stamp;
+    }
+    return status;
+}
+
+/* ---- push ----------------------------------------------------------------------------------- */
+
+static enum status refuse(struct table_sparse *table, uint64_t key, struct error *error)
+{
+    table->rows.stats.not_finite++;
+    return error_set(error, STATUS_INVALID,
+                     "table \"%s\": the gradient of key %" PRIu64
+                     " is NaN or infinite: push refused",
+                     table->rows.spec->name, key);
+}
+
+/* Creates the rows that were missing; those of keys that are not admitted stay so. */
+static enum status create_missing(struct table_sparse *table, const uint64_unaligned *keys,
+                                  struct push_batch *batch, struct error *error)
+{
+    enum status status = STATUS_OK;
+    bool admitted = table->rows.spec->admit_after <= 1;
+    for (uint32_t m = 0; admitted && status == STATUS_OK && m < table->missing_count; m++) {
+        uint32_t i = table->missing[m];
+        if (push_batch_repeats(batch, i)) continue;
+        status = table_rows_create(&table->rows, keys[i], false, true, &batch->rows[i], error);
     }
     return status;
 }
 
 enum status table_sparse_prepare(struct table_sparse *table, const uint64_unaligned *keys,
-                                 uint32_t key_count, const float_unaligned *grads,
+                                 uint32_t key_count, const struct gradients *gradients,
                                  struct push_batch *batch, struct error *error)
 {
+    struct table_rows *rows = &table->rows;
     struct pipeline pipeline;
-    uint32_t dim = table->spec->dim, bad = 0;
-    enum status status = push_batch_begin(batch, key_count);
+    enum status status = begin(table, key_count, error);
+    if (status == STATUS_OK) status = push_batch_begin(batch, key_count);
     if (status != STATUS_OK) {
         return error_set(error, status, "table \"%s\": no memory for a push of %u keys",
-                         table->spec->name, key_count);
+                         rows->spec->name, key_count);
     }
-    move_index(table, key_count);
-    pipeline_begin(&pipeline, table, keys, key_count);
+    table_rows_next_stamp(rows);
+    uint32_t stamp = rows->stamp, repeats = 0, bad = 0;
+    pipeline_begin(&pipeline, &rows->index, keys, key_count);
     /* Looking at the gradients costs nothing here: this loop waits for index entries. */
-    bool finite = true;
     for (uint32_t i = 0; i < key_count; i++) {
-        const float_unaligned *grad = grads + (uint64_t)i * dim;
-        float *row = pipeline_find(&pipeline, table, keys, key_count, i);
-        push_batch_add(batch, keys, pipeline.hashes[i % RING], row, grad, dim);
-        if (!floats_finite(grad, dim)) {
-            bad = i;
-            finite = false;
-            break;
+        struct index_entry *entry = pipeline_find(&pipeline, &rows->index, keys, key_count, i);
+        if (!row_codec_finite(gradients->encoding, gradients_at(gradients, i), rows->dim)) {
+            return refuse(table, keys[i], error);
+        }
+        if (entry == NULL) {
+            batch->rows[i] = NULL;
+            table->missing[table->missing_count++] = i;
+            continue;
+        }
+        repeats += entry->version == stamp;
+        table_rows_will_change(rows, entry);
+        table_rows_used(rows, entry);
+        entry->version = stamp;
+        batch->rows[i] = table_rows_at(rows, entry);
+    }
+    if (repeats > 0 || table->missing_count > 1) {
+        status = push_batch_sum_repeats(batch, keys, key_count, gradients, &bad);
+        if (status == STATUS_INVALID) return refuse(table, keys[bad], error);
+        if (status != STATUS_OK) {
+            return error_set(error, status, "table \"%s\": no memory for a push of %u keys",
+                             rows->spec->name, key_count);
         }
     }
-    if (finite) {
-        status = push_batch_sum_repeats(batch, &bad);
-        finite = status != STATUS_INVALID;
+    return create_missing(table, keys, batch, error);
+}
+
+/* One step on a row of bf16 values: they are widened, and rounded back up or down so that the mean
+ * is right. */
+static void step_narrow(struct table_sparse *table, uint64_t key, float *row,
+                        const float_unaligned *gradient, float decay, float rate)
+{
+    const struct table_rows *rows = &table->rows;
+    uint16_t *narrow = (uint16_t *)(void *)row;
+    bf16_widen(narrow, rows->stored, rows->dim);
+    optimizer_step(&rows->optimizer, rows->stored, row + rows->value_words, gradient, rows->dim,
+                   decay, rate);
+    bf16_narrow_stochastic(rows->stored, narrow, rows->dim,
+                           rng_key(rows->spec->seed + rows->stamp, key));
+}
+
+void table_sparse_apply(struct table_sparse *table, const uint64_unaligned *keys,
+                        uint32_t key_count, const struct gradients *gradients,
+                        const struct push_batch *batch, float rate)
+{
+    const struct table_rows *rows = &table->rows;
+    float decay = rows->spec->optimizer->weight_decay;
+    uint32_t row_words = rows->store.floats;
+    for (uint32_t i = 0; i < ROW_AHEAD && i < key_count; i++) {
+        if (batch->rows[i] != NULL) prefetch_row(batch->rows[i], row_words);
     }
-    if (!finite) {
+    for (uint32_t i = 0; i < key_count; i++) {
+        float *row = batch->rows[i];
+        if (i + ROW_AHEAD < key_count && batch->rows[i + ROW_AHEAD] != NULL) {
+            prefetch_row(batch->rows[i + ROW_AHEAD], row_words);
+        }
+        if (row == NULL || push_batch_repeats(batch, i)) continue;
+        const float_unaligned *gradient = push_batch_gradient(batch, gradients, i, table->values);
+        if (rows->narrow) {
+            step_narrow(table, keys[i], row, gradient, decay, rate);
+        } else {
+            optimizer_step(&rows->optimizer, row, row + rows->value_words, gradient, rows->dim,
+                           decay, rate);
+        }
+    }
+}
+
+/* ---- assign, delete, scan, restore ---------------------------------------------------------- */
+
+/* Values, and the state of a new row. */
+static void set_row(struct table_sparse *table, float *row, const float_unaligned *values)
+{
+    const struct table_rows *rows = &table->rows;
+    memset(row, 0, rows->store.floats * sizeof *row);
+    if (rows->narrow) {
+        bf16_narrow(values, (uint16_t *)(void *)row, rows->dim);
+    } else {
+        memcpy(row, values, rows->dim * sizeof *row);
+    }
+}
+
+enum status table_sparse_assign(struct table_sparse *table, const uint64_unaligned *keys,
+                                uint32_t key_count, const float_unaligned *values,
+                                struct push_batch *batch, struct error *error)
+{
+    struct table_rows *rows = &table->rows;
+    enum status status = begin(table, key_count, error);
+    if (status == STATUS_OK && push_batch_begin(batch, key_count) != STATUS_OK) {
+        status = error_set(error, STATUS_NOMEM, "table \"%s\": no memory for %u keys",
+                           rows->spec->name, key_count);
+    }
+    if (status != STATUS_OK) return status;
+    for (uint32_t i = 0; i < key_count; i++) {
+        if (floats_finite(values + (size_t)i * rows->dim, rows->dim)) continue;
+        rows->stats.not_finite++;
         return error_set(error, STATUS_INVALID,
-                         "table \"%s\": the gradient of key %" PRIu64
-                         " is NaN or infinite: push refused",
-                         table->spec->name, keys[bad]);
+                         "table \"%s\": the values of key %" PRIu64 " are NaN or infinite",
+                         rows->spec->name, keys[i]);
     }
+    table_rows_next_stamp(rows);
     for (uint32_t i = 0; status == STATUS_OK && i < key_count; i++) {
-        struct push_item *item = &batch->items[i];
-        if (item->row == NULL && item->first == i) {
-            status = create_row(table, keys[i], &item->row, error);
+        struct index_entry *entry = find(table, keys[i]);
+        if (entry == NULL) {
+            status = table_rows_create(rows, keys[i], false, true, &batch->rows[i], error);
+            continue;
         }
+        table_rows_will_change(rows, entry);
+        entry->version = rows->stamp;
+        batch->rows[i] = table_rows_at(rows, entry);
     }
+    for (uint32_t i = 0; status == STATUS_OK && i < key_count; i++)
+        set_row(table, batch->rows[i], values + (size_t)i * rows->dim);
     return status;
 }
 
-void table_sparse_apply(struct table_sparse *table, const struct push_batch *batch,
-                        float rate_scale)
+uint32_t table_sparse_delete(struct table_sparse *table, const uint64_unaligned *keys,
+                             uint32_t key_count)
 {
-    uint32_t dim = table->spec->dim;
-    float decay = table->spec->optimizer->weight_decay;
-    float rate = optimizer_rate(&table->optimizer, rate_scale, 0);
-    for (uint32_t i = 0; i < ROW_AHEAD && i < batch->count; i++) {
-        if (batch->items[i].row != NULL) prefetch_row(batch->items[i].row, table->rows.floats);
+    uint32_t deleted = 0;
+    for (uint32_t i = 0; i < key_count; i++) {
+        struct index_entry *entry = find(table, keys[i]);
+        if (entry == NULL) continue;
+        table_rows_remove(&table->rows, entry);
+        deleted++;
     }
-    for (uint32_t i = 0; i < batch->count; i++) {
-        const struct push_item *item = &batch->items[i];
-        if (i + ROW_AHEAD < batch->count && batch->items[i + ROW_AHEAD].row != NULL) {
-            prefetch_row(batch->items[i + ROW_AHEAD].row, table->rows.floats);
-        }
-        if (item->first != i) continue;
-        optimizer_step(&table->optimizer, item->row, item->row + dim, item->grads, dim, decay,
-                       rate);
-    }
+    table->rows.stats.deleted += deleted;
+    return deleted;
+}
+
+#define SCAN_ENTRIES 1024u
+
+uint64_t table_sparse_scan(const struct table_sparse *table, uint64_t cursor, uint64_t *keys,
+                           uint32_t keys_max, uint32_t *count)
+{
+    struct index_entry *entries[SCAN_ENTRIES];
+    *count = 0;
+    do {
+        uint32_t left = keys_max - *count, entry_count = 0;
+        table_index_scan(&table->rows.index, &cursor, entries,
+                         left < SCAN_ENTRIES ? left : SCAN_ENTRIES, &entry_count);
+        for (uint32_t i = 0; i < entry_count; i++)
+            keys[(*count)++] = entries[i]->key;
+    } while (cursor != 0 && keys_max - *count >= 64);
+    return cursor;
+}
+
+bool table_sparse_stored(const struct table_sparse *table, uint64_t key, float *stored)
+{
+    const struct index_entry *entry = find(table, key);
+    if (entry != NULL) table_rows_store(&table->rows, table_rows_at(&table->rows, entry), stored);
+    return entry != NULL;
 }
 
 enum status table_sparse_restore(struct table_sparse *table, uint64_t key,
-                                 const float_unaligned *stored, struct error *error)
+                                 const float_unaligned *stored, bool replace, struct error *error)
 {
-    uint64_t hash = table_index_hash(key);
-    move_index(table, 1);
-    if (table_index_find(&table->index, key, hash) != INDEX_NONE) {
+    struct table_rows *rows = &table->rows;
+    enum status status = begin(table, 1, error);
+    if (status != STATUS_OK) return status;
+    struct index_entry *entry = find(table, key);
+    if (entry != NULL && !replace) {
         return error_set(error, STATUS_CORRUPT, "table \"%s\": key %" PRIu64 " stands there twice",
-                         table->spec->name, key);
+                         rows->spec->name, key);
     }
     float *row = NULL;
-    enum status status = add_row(table, key, &row, error);
-    if (row != NULL) memcpy(row, stored, table->rows.floats * sizeof *row);
+    if (entry != NULL) {
+        table_rows_will_change(rows, entry);
+        row = table_rows_at(rows, entry);
+    } else {
+        status = table_rows_create(rows, key, true, false, &row, error);
+    }
+    if (status == STATUS_OK) table_rows_load(rows, stored, row);
     return status;
 }

@@ -90,6 +90,31 @@ static inline struct table *fixture_table(const struct spec_fixture *fixture)
     return table;
 }
 
+/* All keys of the table into keys[table_row_count]. */
+static inline void fixture_keys(const struct table *table, uint64_t *keys)
+{
+    uint64_t cursor = 0, rows = table_row_count(table), listed = 0, some[256];
+    do {
+        uint32_t count = 0;
+        cursor = table_scan(table, cursor, some, 256, &count);
+        assert_true(count <= rows - listed);
+        memcpy(keys + listed, some, count * sizeof *keys);
+        listed += count;
+    } while (cursor != 0);
+    assert_int_equal(listed, rows);
+}
+
+/* The stored form of a row that is there; good until the call after the next. */
+static inline const float *fixture_stored(const struct table *table, uint64_t key)
+{
+    static float stored[2][65536];
+    static unsigned turn;
+    turn ^= 1;
+    assert_true(table_stored_floats(table, key) <= 65536);
+    assert_true(table_stored(table, key, stored[turn]));
+    return stored[turn];
+}
+
 /* A shard and what it answers. */
 struct shard_fixture {
     struct shard *shard;

@@ -171,7 +171,7 @@ static void bsp_sums_of_a_clock_make_one_step(void **state)
     fixture_push(fixture, 2, 2, 0, 0, &key, 1, &grad, 1);
     fixture_advance(fixture, 1, 3, 1, false);
     fixture_advance(fixture, 2, 3, 1, false);
-    const float *row = table_stored_row(shard_table(fixture->shard, 0), 0);
+    const float *row = fixture_stored(shard_table(fixture->shard, 0), 7);
     assert_true(row[1] == 16.0f); /* (2 + 2)^2, not 2^2 + 2^2 */
     assert_true(row[0] == -0.1f);
 }

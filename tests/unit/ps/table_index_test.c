@@ -3,16 +3,12 @@
 
 #include "tests/unit/ps/ps_fixture.h"
 
+#define NOT_THERE UINT64_MAX
+
 static uint64_t find(const struct table_index *index, uint64_t key)
 {
-    return table_index_find(index, key, table_index_hash(key));
-}
-
-static void count_key(void *context, uint64_t key, uint64_t row)
-{
-    uint8_t *seen = context;
-    assert_int_equal(key, rng_mix(row));
-    assert_int_equal(seen[row]++, 0);
+    const struct index_entry *entry = table_index_find(index, key, table_index_hash(key));
+    return entry == NULL ? NOT_THERE : entry->row_plus_one - 1;
 }
 
 static void every_key_is_found_while_the_index_grows(void **state)
@@ -23,25 +19,90 @@ static void every_key_is_found_while_the_index_grows(void **state)
     assert_int_equal(table_index_init(&index), STATUS_OK);
     struct rng rng = rng_make(fixture_seed());
     unsigned while_growing = 0;
-    for (uint64_t row = 0; row < KEYS; row++) {
-        assert_int_equal(find(&index, rng_mix(row)), INDEX_NONE);
+    for (uint32_t row = 0; row < KEYS; row++) {
+        assert_int_equal(find(&index, rng_mix(row)), NOT_THERE);
         table_index_move(&index, 2);
-        assert_int_equal(table_index_add(&index, rng_mix(row), row), STATUS_OK);
+        assert_int_equal(table_index_add(&index, rng_mix(row), row, 7), STATUS_OK);
         uint64_t other = rng_below(&rng, row + 1);
         assert_int_equal(find(&index, rng_mix(other)), other);
         assert_int_equal(find(&index, rng_mix(row)), row);
-        assert_int_equal(find(&index, rng_mix(row + 1 + other)), INDEX_NONE);
+        assert_int_equal(find(&index, rng_mix(row + 1 + other)), NOT_THERE);
         while_growing += index.old.entries != NULL;
-        if (row % 9973 == 0 || row == KEYS - 1) {
-            uint8_t *seen = calloc(KEYS, 1);
-            table_index_visit(&index, count_key, seen);
-            for (uint64_t r = 0; r <= row; r++)
-                assert_int_equal(seen[r], 1);
-            free(seen);
-        }
     }
     assert_true(while_growing > KEYS / 2); /* two slots a key are as slow as it may go */
     table_index_deinit(&index);
+}
+
+/* A slow likeness: what is there, by key. */
+enum { LIKENESS_KEYS = 6000 };
+struct likeness {
+    bool there[LIKENESS_KEYS];
+    uint32_t row[LIKENESS_KEYS], version[LIKENESS_KEYS];
+    bool always[LIKENESS_KEYS]; /* since the present scan began */
+    unsigned listed[LIKENESS_KEYS];
+};
+
+static void scan_step(const struct table_index *index, struct likeness *likeness, uint64_t *cursor)
+{
+    struct index_entry *entries[64];
+    uint32_t count = 0;
+    table_index_scan(index, cursor, entries, 64, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t number = 0;
+        while (rng_mix(number) != entries[i]->key)
+            number++;
+        assert_true(likeness->there[number]);
+        likeness->listed[number]++;
+    }
+    if (*cursor != 0) return;
+    for (uint32_t number = 0; number < LIKENESS_KEYS; number++) {
+        if (likeness->always[number]) assert_int_equal(likeness->listed[number], 1);
+        assert_true(likeness->listed[number] <= 2); /* it may have gone and come again */
+        likeness->listed[number] = 0;
+        likeness->always[number] = likeness->there[number];
+    }
+}
+
+/* Adds, removes, versions and scans in any order, while the index grows and while it does not. */
+static void any_operations_agree_with_a_slow_likeness(void **state)
+{
+    (void)state;
+    struct likeness *likeness = calloc(1, sizeof *likeness);
+    struct table_index index;
+    assert_int_equal(table_index_init(&index), STATUS_OK);
+    struct rng rng = rng_make(fixture_seed());
+    uint64_t cursor = 0;
+    unsigned removed_while_growing = 0;
+    for (uint32_t step = 0; step < 60000; step++) {
+        /* The keys in use become more, so that it grows a few times. */
+        uint32_t number = (uint32_t)rng_below(&rng, 100 + step * (LIKENESS_KEYS - 100) / 60000);
+        uint64_t key = rng_mix(number);
+        struct index_entry *entry = table_index_find(&index, key, table_index_hash(key));
+        assert_int_equal(entry != NULL, likeness->there[number]);
+        if (entry == NULL) {
+            if (rng_below(&rng, 4) == 0) table_index_move(&index, 1 + rng_below(&rng, 20));
+            likeness->there[number] = true;
+            likeness->row[number] = step;
+            likeness->version[number] = step * 3;
+            assert_int_equal(table_index_add(&index, key, step, step * 3), STATUS_OK);
+        } else if (rng_below(&rng, 3) == 0) {
+            removed_while_growing += index.old.entries != NULL;
+            table_index_remove(&index, entry);
+            likeness->there[number] = likeness->always[number] = false;
+        } else {
+            assert_int_equal(entry->row_plus_one - 1, likeness->row[number]);
+            assert_int_equal(entry->version, likeness->version[number]);
+            entry->version = likeness->version[number] = step;
+        }
+        if (step % 16 == 0) scan_step(&index, likeness, &cursor);
+    }
+    assert_true(removed_while_growing > 100);
+    for (uint32_t number = 0; number < LIKENESS_KEYS; number++) {
+        uint64_t expected = likeness->there[number] ? likeness->row[number] : NOT_THERE;
+        assert_int_equal(find(&index, rng_mix(number)), expected);
+    }
+    table_index_deinit(&index);
+    free(likeness);
 }
 
 /* The promise of table_index_move: with twice the slots moved that keys are added, the next growth
@@ -51,11 +112,11 @@ static void growth_ends_before_the_next_one_begins(void **state)
     (void)state;
     struct table_index index;
     assert_int_equal(table_index_init(&index), STATUS_OK);
-    for (uint64_t row = 0; row < 300000; row++) {
+    for (uint32_t row = 0; row < 300000; row++) {
         uint64_t capacity = index.now.mask + 1;
         table_index_move(&index, 2);
         bool unfinished = index.old.entries != NULL;
-        assert_int_equal(table_index_add(&index, row, row), STATUS_OK);
+        assert_int_equal(table_index_add(&index, row, row, 0), STATUS_OK);
         if (index.now.mask + 1 != capacity) assert_false(unfinished);
         assert_true(index.count * 5 <= (index.now.mask + 1) * 4);
     }
@@ -69,9 +130,9 @@ static void extreme_keys_are_keys_like_any_other(void **state)
     const uint64_t keys[] = {0, UINT64_MAX, 1, UINT64_C(1) << 63};
     struct table_index index;
     assert_int_equal(table_index_init(&index), STATUS_OK);
-    for (uint64_t i = 0; i < 4; i++) {
-        assert_int_equal(find(&index, keys[i]), INDEX_NONE);
-        assert_int_equal(table_index_add(&index, keys[i], i), STATUS_OK);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(find(&index, keys[i]), NOT_THERE);
+        assert_int_equal(table_index_add(&index, keys[i], i, 0), STATUS_OK);
     }
     for (uint64_t i = 0; i < 4; i++)
         assert_int_equal(find(&index, keys[i]), i);
@@ -98,6 +159,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_key_is_found_while_the_index_grows),
+        cmocka_unit_test(any_operations_agree_with_a_slow_likeness),
         cmocka_unit_test(growth_ends_before_the_next_one_begins),
         cmocka_unit_test(extreme_keys_are_keys_like_any_other),
         cmocka_unit_test(keys_of_one_slot_spread_over_the_index),

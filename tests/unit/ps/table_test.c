@@ -126,9 +126,9 @@ static void any_operations_agree_with_a_slow_reference(void **state)
         }
         assert_true(reference->count > 15000);
         uint64_t *keys = calloc(reference->count, sizeof *keys);
-        table_keys(table, keys);
+        fixture_keys(table, keys);
         for (uint32_t i = 0; i < reference->count; i++) {
-            assert_memory_equal(table_stored_row(table, i),
+            assert_memory_equal(fixture_stored(table, keys[i]),
                                 reference_row(reference, keys[i], false),
                                 table_stored_floats(table, keys[i]) * sizeof(float));
         }
@@ -328,7 +328,7 @@ static void chunk_that_stands_twice_in_a_push_takes_one_step(void **state)
     float grads[6] = {1, 2, 3, 4, 5, 6}, sum[3] = {5, 7, 9};
     assert_int_equal(table_push(left, keys, 2, grads, 1, &error), STATUS_OK);
     assert_int_equal(table_push(right, keys, 1, sum, 1, &error), STATUS_OK);
-    assert_memory_equal(table_stored_row(left, 0), table_stored_row(right, 0), 6 * sizeof(float));
+    assert_memory_equal(fixture_stored(left, 0), fixture_stored(right, 0), 6 * sizeof(float));
     table_destroy(left);
     table_destroy(right);
 }
@@ -351,13 +351,14 @@ static void stored_rows_give_the_same_next_step(void **state)
         float grads[3] = {0.3f, -0.1f, 0.7f};
         for (int step = 0; step < 5; step++)
             assert_int_equal(table_push(left, &key, 1, grads, 1, &error), STATUS_OK);
-        const float *stored = table_stored_row(left, 0);
-        assert_int_equal(table_restore_row(right, 0, stored, &error), STATUS_OK);
-        assert_int_equal(table_restore_row(right, 0, stored, &error), STATUS_CORRUPT);
-        if (k >= 3) assert_int_equal(table_restore_row(right, 1, stored, &error), STATUS_CORRUPT);
+        const float *stored = fixture_stored(left, 0);
+        assert_int_equal(table_restore_row(right, 0, stored, false, &error), STATUS_OK);
+        assert_int_equal(table_restore_row(right, 0, stored, false, &error), STATUS_CORRUPT);
+        if (k >= 3)
+            assert_int_equal(table_restore_row(right, 1, stored, false, &error), STATUS_CORRUPT);
         assert_int_equal(table_push(left, &key, 1, grads, 1, &error), STATUS_OK);
         assert_int_equal(table_push(right, &key, 1, grads, 1, &error), STATUS_OK);
-        assert_memory_equal(table_stored_row(left, 0), table_stored_row(right, 0),
+        assert_memory_equal(fixture_stored(left, 0), fixture_stored(right, 0),
                             table_stored_floats(left, 0) * sizeof(float));
         table_destroy(left);
         table_destroy(right);
