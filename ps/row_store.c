@@ -79,6 +79,15 @@ uint32_t row_store_add(struct row_store *store)
     return store->next++;
 }
 
+enum status row_store_reserve(struct row_store *store, uint64_t rows)
+{
+    if (rows >= ROW_NONE - 1 - store->next) return STATUS_NOMEM;
+    while (((uint64_t)store->slab_count << store->slab_shift) < store->next + rows) {
+        if (add_slab(store) != STATUS_OK) return STATUS_NOMEM;
+    }
+    return STATUS_OK;
+}
+
 void row_store_remove(struct row_store *store, uint32_t row)
 {
     memcpy(row_store_at(store, row), &store->free_head, sizeof store->free_head);

@@ -29,6 +29,8 @@ void row_store_deinit(struct row_store *store);
 
 /* A new row of zeros; ROW_NONE when memory is used up. */
 uint32_t row_store_add(struct row_store *store);
+/* So many rows more can be added without an error. */
+enum status row_store_reserve(struct row_store *store, uint64_t rows) MUST_CHECK;
 void row_store_remove(struct row_store *store, uint32_t row);
 
 /* Memory of `count` rows. */

@@ -147,15 +147,17 @@ static struct gradients gradients_of(const struct table *table, const struct row
                               .encoding = source->encoding};
 }
 
-/* Leaves the batch for the caller to end. */
-static enum status prepare(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
-                           struct gradients *gradients, struct error *error)
+static enum status push_chunks(struct table *table, const uint64_unaligned *keys,
+                               uint32_t key_count, struct gradients *gradients, float rate_scale,
+                               uint64_t clock, struct error *error)
 {
-    if (table->dense) {
-        return table_dense_prepare(&table->chunks, keys, key_count, gradients, &table->batch,
-                                   error);
-    }
-    return table_sparse_prepare(&table->sparse, keys, key_count, gradients, &table->batch, error);
+    struct table_dense *chunks = &table->chunks;
+    enum status status =
+        table_dense_prepare(chunks, keys, key_count, gradients, &table->batch, error);
+    if (status != STATUS_OK) return status;
+    float rate = optimizer_rate(&chunks->optimizer, rate_scale, clock);
+    table_dense_apply(chunks, keys, key_count, gradients, &table->batch, rate);
+    return STATUS_OK;
 }
 
 enum status table_push_from(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
@@ -165,13 +167,12 @@ enum status table_push_from(struct table *table, const uint64_unaligned *keys, u
     enum status status = check_form(table, source->encoding, source->positions, error);
     if (status != STATUS_OK) return status;
     struct gradients gradients = gradients_of(table, source);
-    status = prepare(table, keys, key_count, &gradients, error);
-    if (status == STATUS_OK && table->dense) {
-        float rate = optimizer_rate(&table->chunks.optimizer, rate_scale, clock);
-        table_dense_apply(&table->chunks, keys, key_count, &gradients, &table->batch, rate);
-    } else if (status == STATUS_OK) {
+    if (table->dense) {
+        status = push_chunks(table, keys, key_count, &gradients, rate_scale, clock, error);
+    } else {
         float rate = optimizer_rate(&table->sparse.rows.optimizer, rate_scale, clock);
-        table_sparse_apply(&table->sparse, keys, key_count, &gradients, &table->batch, rate);
+        status = table_sparse_push(&table->sparse, keys, key_count, &gradients, &table->batch, rate,
+                                   error);
     }
     push_batch_end(&table->batch);
     return status;
@@ -183,7 +184,14 @@ enum status table_push_prepare(struct table *table, const uint64_unaligned *keys
 {
     const struct row_source source = {.rows = grads};
     struct gradients gradients = gradients_of(table, &source);
-    enum status status = prepare(table, keys, key_count, &gradients, error);
+    enum status status;
+    if (table->dense) {
+        status =
+            table_dense_prepare(&table->chunks, keys, key_count, &gradients, &table->batch, error);
+    } else {
+        status =
+            table_sparse_prepare(&table->sparse, keys, key_count, &gradients, &table->batch, error);
+    }
     push_batch_end(&table->batch);
     return status;
 }

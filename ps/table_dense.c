@@ -36,6 +36,8 @@ void table_dense_deinit(struct table_dense *table)
     free(table->chunks);
     free(table->keys);
     free(table->pending);
+    free(table->offsets);
+    free(table->floats);
     *table = (struct table_dense){0};
 }
 
@@ -119,58 +121,51 @@ enum status table_dense_pull(struct table_dense *table, const uint64_unaligned *
     return STATUS_OK;
 }
 
-static enum status refuse(struct table_dense *table, uint64_t key, struct error *error)
+/* Where each chunk's gradient stands. */
+static enum status lay_out(struct table_dense *table, const uint64_unaligned *keys,
+                           uint32_t key_count, struct gradients *gradients)
 {
-    table->stats.not_finite++;
-    return error_set(error, STATUS_INVALID,
-                     "table \"%s\": the gradient of tensor \"%s\" is NaN or infinite: push refused",
-                     table->spec->name, tensor_of(table, key)->name);
-}
-
-/* Where each chunk's gradient stands; true: no chunk stands twice, as far as their order tells. */
-static bool lay_out(const struct table_dense *table, const uint64_unaligned *keys,
-                    uint32_t key_count, struct push_batch *batch, struct gradients *gradients)
-{
-    uint64_t offset = 0;
-    bool ascending = true;
-    for (uint32_t i = 0; i < key_count; i++) {
-        batch->offsets[i] = offset;
-        batch->floats[i] = table_spec_row_floats(table->spec, keys[i]);
-        offset += batch->floats[i] * sizeof(float);
-        if (i > 0 && keys[i] <= keys[i - 1]) ascending = false;
+    if (table->offset_capacity < key_count) {
+        free(table->offsets);
+        free(table->floats);
+        table->offsets = malloc(key_count * sizeof *table->offsets);
+        table->floats = malloc(key_count * sizeof *table->floats);
+        bool enough = table->offsets != NULL && table->floats != NULL;
+        table->offset_capacity = enough ? key_count : 0;
+        if (!enough) return STATUS_NOMEM;
     }
-    gradients->offsets = batch->offsets;
-    gradients->floats = batch->floats;
-    return ascending;
+    uint64_t offset = 0;
+    for (uint32_t i = 0; i < key_count; i++) {
+        table->offsets[i] = offset;
+        table->floats[i] = table_spec_row_floats(table->spec, keys[i]);
+        offset += table->floats[i] * sizeof(float);
+    }
+    gradients->offsets = table->offsets;
+    gradients->floats = table->floats;
+    return STATUS_OK;
 }
 
 enum status table_dense_prepare(struct table_dense *table, const uint64_unaligned *keys,
                                 uint32_t key_count, struct gradients *gradients,
                                 struct push_batch *batch, struct error *error)
 {
-    enum status status = push_batch_begin(batch, key_count);
-    batch->offsets = malloc(key_count * sizeof *batch->offsets);
-    batch->floats = malloc(key_count * sizeof *batch->floats);
-    if (batch->offsets == NULL || batch->floats == NULL) status = STATUS_NOMEM;
-    bool ascending = status == STATUS_OK && lay_out(table, keys, key_count, batch, gradients);
-    for (uint32_t i = 0; status == STATUS_OK && i < key_count; i++) {
-        if (!floats_finite(gradients_at(gradients, i), batch->floats[i])) {
-            return refuse(table, keys[i], error);
-        }
-    }
     uint32_t bad = 0;
-    if (status == STATUS_OK && !ascending) {
-        status = push_batch_sum_repeats(batch, keys, key_count, gradients, &bad);
+    enum status status = lay_out(table, keys, key_count, gradients);
+    if (status == STATUS_OK) status = push_batch_begin(batch, keys, key_count, gradients, &bad);
+    if (status == STATUS_INVALID) {
+        table->stats.not_finite++;
+        return error_set(error, STATUS_INVALID,
+                         "table \"%s\": the gradient of tensor \"%s\" is NaN or infinite: push "
+                         "refused",
+                         table->spec->name, tensor_of(table, keys[bad])->name);
     }
-    if (status == STATUS_INVALID) return refuse(table, keys[bad], error);
     if (status != STATUS_OK) {
         return error_set(error, status, "table \"%s\": no memory for a push of %u chunks",
                          table->spec->name, key_count);
     }
     for (uint32_t i = 0; status == STATUS_OK && i < key_count; i++) {
-        batch->rows[i] = *chunk_of(table, keys[i]);
-        if (batch->rows[i] != NULL || push_batch_repeats(batch, i)) continue;
-        status = create_chunk(table, keys[i], batch->floats[i], &batch->rows[i], error);
+        float *chunk = *chunk_of(table, keys[i]);
+        if (chunk == NULL) status = create_chunk(table, keys[i], table->floats[i], &chunk, error);
     }
     return status;
 }
@@ -186,13 +181,14 @@ void table_dense_apply(struct table_dense *table, const uint64_unaligned *keys, 
                        const struct gradients *gradients, const struct push_batch *batch,
                        float rate)
 {
+    struct push_cursor repeats = {0}, sums = {0};
     for (uint32_t i = 0; i < key_count; i++) {
-        if (push_batch_repeats(batch, i)) continue;
-        uint32_t number = number_of(table, keys[i]), floats = batch->floats[i];
+        if (push_batch_repeats(batch, &repeats, i)) continue;
+        uint32_t number = number_of(table, keys[i]), floats = table->floats[i];
         if (table->cutting && table->pending[number]) hand_over(table, number);
-        float *chunk = batch->rows[i];
+        float *chunk = table->chunks[number];
         optimizer_step(&table->optimizer, chunk, chunk + floats,
-                       push_batch_gradient(batch, gradients, i, NULL), floats,
+                       push_batch_gradient(batch, &sums, gradients, i, NULL), floats,
                        tensor_of(table, keys[i])->weight_decay, rate);
     }
 }

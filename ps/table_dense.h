@@ -26,6 +26,9 @@ struct table_dense {
     bool cutting;
     uint32_t cut_next; /* chunks before this one are handed over */
     struct row_sink sink;
+    uint64_t *offsets; /* [offset_capacity] scratch of a push: where each chunk's gradient stands */
+    uint32_t *floats;
+    uint32_t offset_capacity;
 };
 
 /*   errors   STATUS_NOMEM */

@@ -43,6 +43,7 @@ void table_index_deinit(struct table_index *index)
 {
     array_deinit(&index->now);
     array_deinit(&index->old);
+    array_deinit(&index->spare);
 }
 
 void table_index_move(struct table_index *index, uint64_t slots)
@@ -61,13 +62,33 @@ void table_index_move(struct table_index *index, uint64_t slots)
 static enum status begin_growing(struct table_index *index)
 {
     table_index_move(index, UINT64_MAX);
-    struct index_array larger;
-    enum status status = array_init(&larger, 64 - index->now.shift + 1);
+    struct index_array larger = index->spare;
+    enum status status = STATUS_OK;
+    if (larger.entries == NULL) status = array_init(&larger, 64 - index->now.shift + 1);
     if (status != STATUS_OK) return status;
+    index->spare = (struct index_array){0};
     index->old = index->now;
     index->old_next = 0;
     index->now = larger;
     return STATUS_OK;
+}
+
+static bool has_room(const struct index_array *array, uint64_t keys)
+{
+    return keys <= (array->mask + 1) / 5 * 4;
+}
+
+enum status table_index_reserve(struct table_index *index, uint64_t keys)
+{
+    uint64_t count = index->count + keys;
+    enum status status = STATUS_OK;
+    /* One growth may come on the way; a small index that needs more of them has them now. */
+    while (status == STATUS_OK && !has_room(&index->now, count / 2))
+        status = begin_growing(index);
+    if (status != STATUS_OK || has_room(&index->now, count) || index->spare.entries != NULL) {
+        return status;
+    }
+    return array_init(&index->spare, 64 - index->now.shift + 1);
 }
 
 /* Puts the entry into the part of the old array that is not yet copied, if it belongs there. Spread
@@ -87,7 +108,7 @@ static bool put_old(struct table_index *index, const struct index_entry *entry)
 
 static bool is_full(const struct table_index *index)
 {
-    return index->count + 1 > (index->now.mask + 1) / 5 * 4;
+    return !has_room(&index->now, index->count + 1);
 }
 
 enum status table_index_add(struct table_index *index, uint64_t key, uint32_t row, uint32_t version)

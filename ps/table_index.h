@@ -38,8 +38,9 @@ struct index_array {
 
 struct table_index {
     struct index_array now;
-    struct index_array old; /* while it grows */
-    uint64_t old_next;      /* slots of `old` before this one are copied */
+    struct index_array old;   /* while it grows */
+    uint64_t old_next;        /* slots of `old` before this one are copied */
+    struct index_array spare; /* mapped ahead for the next growth; costs no memory until then */
     uint64_t count;
 };
 
@@ -52,6 +53,10 @@ void table_index_deinit(struct table_index *index);
  *   errors   STATUS_NOMEM; nothing has changed then */
 enum status table_index_add(struct table_index *index, uint64_t key, uint32_t row,
                             uint32_t version) MUST_CHECK;
+
+/* So many keys more can be added without an error, if each comes with a table_index_move of twice
+ * as many slots. errors   STATUS_NOMEM */
+enum status table_index_reserve(struct table_index *index, uint64_t keys) MUST_CHECK;
 
 /* Removes the entry that table_index_find found; other entries may move. */
 void table_index_remove(struct table_index *index, struct index_entry *entry);

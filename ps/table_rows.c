@@ -85,15 +85,27 @@ void table_rows_load(const struct table_rows *rows, const float_unaligned *store
 
 /* ---- creation and eviction ------------------------------------------------------------------ */
 
-static bool is_full(const struct table_rows *rows)
+/* True when `more` rows would break a limit; `index_bytes` is the index's memory then. */
+static bool exceeds(const struct table_rows *rows, uint64_t more, uint64_t index_bytes)
 {
     const Anthill__TableSpec *spec = rows->spec;
-    uint64_t count = rows->store.count;
-    if (spec->rows_max != 0 && count >= spec->rows_max) return true;
-    if (spec->bytes_max == 0) return false;
-    uint64_t bytes = row_store_bytes(&rows->store, count + 1) +
-                     table_index_bytes_next(&rows->index) + admission_bytes(&rows->admission);
-    return bytes > spec->bytes_max;
+    uint64_t count = rows->store.count + more;
+    if (spec->rows_max != 0 && count > spec->rows_max) return true;
+    uint64_t bytes = row_store_bytes(&rows->store, count) + index_bytes;
+    return spec->bytes_max != 0 && bytes + admission_bytes(&rows->admission) > spec->bytes_max;
+}
+
+static bool is_full(const struct table_rows *rows)
+{
+    return exceeds(rows, 1, table_index_bytes_next(&rows->index));
+}
+
+bool table_rows_reserve(struct table_rows *rows, uint32_t count)
+{
+    uint64_t index_bytes = 4 * table_index_bytes(&rows->index);
+    return !exceeds(rows, count, index_bytes + 4 * sizeof(struct index_entry) * (uint64_t)count) &&
+           row_store_reserve(&rows->store, count) == STATUS_OK &&
+           table_index_reserve(&rows->index, count) == STATUS_OK;
 }
 
 /* The worst of a sample, and the others' scores count half; NULL when none may go. */

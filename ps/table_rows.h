@@ -75,6 +75,9 @@ void table_rows_initial(const struct table_rows *rows, uint64_t key, float *valu
 enum status table_rows_create(struct table_rows *rows, uint64_t key, bool blank, bool in_push,
                               float **row, struct error *error) MUST_CHECK;
 
+/* True when so many rows can be created without an error and without an eviction. */
+bool table_rows_reserve(struct table_rows *rows, uint32_t count);
+
 /* Removes the row of an entry. */
 void table_rows_remove(struct table_rows *rows, struct index_entry *entry);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/check.h"
 #include "ps/row_codec.h"
 
 #define ENTRY_AHEAD 48u
@@ -248,70 +249,42 @@ enum status table_sparse_pull_newer(struct table_sparse *table, const uint64_una
 
 /* ---- push ----------------------------------------------------------------------------------- */
 
-static enum status refuse(struct table_sparse *table, uint64_t key, struct error *error)
+/* Looks at all of the push before anything changes, and begins its number. */
+static enum status check_push(struct table_sparse *table, const uint64_unaligned *keys,
+                              uint32_t key_count, const struct gradients *gradients,
+                              struct push_batch *batch, struct error *error)
 {
+    const Anthill__TableSpec *spec = table->rows.spec;
+    uint32_t bad = 0;
+    enum status status = begin(table, key_count, error);
+    if (status != STATUS_OK) return status;
+    status = push_batch_begin(batch, keys, key_count, gradients, &bad);
+    table_rows_next_stamp(&table->rows);
+    if (status == STATUS_OK) return status;
+    if (status != STATUS_INVALID) {
+        return error_set(error, status, "table \"%s\": no memory for a push of %u keys", spec->name,
+                         key_count);
+    }
     table->rows.stats.not_finite++;
     return error_set(error, STATUS_INVALID,
                      "table \"%s\": the gradient of key %" PRIu64
                      " is NaN or infinite: push refused",
-                     table->rows.spec->name, key);
+                     spec->name, keys[bad]);
 }
 
-/* Creates the rows that were missing; those of keys that are not admitted stay so. */
-static enum status create_missing(struct table_sparse *table, const uint64_unaligned *keys,
-                                  struct push_batch *batch, struct error *error)
+/* The row of an entry is about to be changed by the present push. */
+static inline float *row_to_change(struct table_rows *rows, struct index_entry *entry)
 {
-    enum status status = STATUS_OK;
-    bool admitted = table->rows.spec->admit_after <= 1;
-    for (uint32_t m = 0; admitted && status == STATUS_OK && m < table->missing_count; m++) {
-        uint32_t i = table->missing[m];
-        if (push_batch_repeats(batch, i)) continue;
-        status = table_rows_create(&table->rows, keys[i], false, true, &batch->rows[i], error);
-    }
-    return status;
+    table_rows_will_change(rows, entry);
+    table_rows_used(rows, entry);
+    entry->version = rows->stamp;
+    return table_rows_at(rows, entry);
 }
 
-enum status table_sparse_prepare(struct table_sparse *table, const uint64_unaligned *keys,
-                                 uint32_t key_count, const struct gradients *gradients,
-                                 struct push_batch *batch, struct error *error)
+/* Pushes create rows only where every key may have one. */
+static bool push_creates(const struct table_sparse *table)
 {
-    struct table_rows *rows = &table->rows;
-    struct pipeline pipeline;
-    enum status status = begin(table, key_count, error);
-    if (status == STATUS_OK) status = push_batch_begin(batch, key_count);
-    if (status != STATUS_OK) {
-        return error_set(error, status, "table \"%s\": no memory for a push of %u keys",
-                         rows->spec->name, key_count);
-    }
-    table_rows_next_stamp(rows);
-    uint32_t stamp = rows->stamp, repeats = 0, bad = 0;
-    pipeline_begin(&pipeline, &rows->index, keys, key_count);
-    /* Looking at the gradients costs nothing here: this loop waits for index entries. */
-    for (uint32_t i = 0; i < key_count; i++) {
-        struct index_entry *entry = pipeline_find(&pipeline, &rows->index, keys, key_count, i);
-        if (!row_codec_finite(gradients->encoding, gradients_at(gradients, i), rows->dim)) {
-            return refuse(table, keys[i], error);
-        }
-        if (entry == NULL) {
-            batch->rows[i] = NULL;
-            table->missing[table->missing_count++] = i;
-            continue;
-        }
-        repeats += entry->version == stamp;
-        table_rows_will_change(rows, entry);
-        table_rows_used(rows, entry);
-        entry->version = stamp;
-        batch->rows[i] = table_rows_at(rows, entry);
-    }
-    if (repeats > 0 || table->missing_count > 1) {
-        status = push_batch_sum_repeats(batch, keys, key_count, gradients, &bad);
-        if (status == STATUS_INVALID) return refuse(table, keys[bad], error);
-        if (status != STATUS_OK) {
-            return error_set(error, status, "table \"%s\": no memory for a push of %u keys",
-                             rows->spec->name, key_count);
-        }
-    }
-    return create_missing(table, keys, batch, error);
+    return table->rows.spec->admit_after <= 1;
 }
 
 /* One step on a row of bf16 values: they are widened, and rounded back up or down so that the mean
@@ -328,30 +301,120 @@ static void step_narrow(struct table_sparse *table, uint64_t key, float *row,
                            rng_key(rows->spec->seed + rows->stamp, key));
 }
 
-void table_sparse_apply(struct table_sparse *table, const uint64_unaligned *keys,
-                        uint32_t key_count, const struct gradients *gradients,
-                        const struct push_batch *batch, float rate)
+static inline void step(struct table_sparse *table, uint64_t key, float *row,
+                        const float_unaligned *gradient, float rate)
 {
     const struct table_rows *rows = &table->rows;
     float decay = rows->spec->optimizer->weight_decay;
-    uint32_t row_words = rows->store.floats;
-    for (uint32_t i = 0; i < ROW_AHEAD && i < key_count; i++) {
-        if (batch->rows[i] != NULL) prefetch_row(batch->rows[i], row_words);
+    if (rows->narrow) {
+        step_narrow(table, key, row, gradient, decay, rate);
+    } else {
+        optimizer_step(&rows->optimizer, row, row + rows->value_words, gradient, rows->dim, decay,
+                       rate);
     }
+}
+
+/* Where no row can fail to appear: each is found, created or not, and stepped a little later. */
+static enum status push_at_once(struct table_sparse *table, const uint64_unaligned *keys,
+                                uint32_t key_count, const struct gradients *gradients,
+                                const struct push_batch *batch, float rate, struct error *error)
+{
+    struct table_rows *rows = &table->rows;
+    struct pipeline pipeline;
+    struct push_cursor found = {0}, stepped = {0};
+    float *ring[RING];
+    bool creates = push_creates(table);
+    pipeline_begin(&pipeline, &rows->index, keys, key_count);
+    for (uint32_t i = 0; i < key_count + ROW_AHEAD; i++) {
+        if (i < key_count) {
+            struct index_entry *entry = pipeline_find(&pipeline, &rows->index, keys, key_count, i);
+            float *row = NULL;
+            if (push_batch_repeats(batch, &found, i)) {
+                /* Its gradient is in the first one's sum. */
+            } else if (entry != NULL) {
+                row = row_to_change(rows, entry);
+                prefetch_row(row, rows->store.floats);
+            } else if (creates) {
+                enum status status = table_rows_create(rows, keys[i], false, true, &row, error);
+                CHECK(status == STATUS_OK); /* reserved */
+            }
+            ring[i % RING] = row;
+        }
+        if (i < ROW_AHEAD || ring[(i - ROW_AHEAD) % RING] == NULL) continue;
+        uint32_t j = i - ROW_AHEAD;
+        const float_unaligned *gradient =
+            push_batch_gradient(batch, &stepped, gradients, j, table->values);
+        step(table, keys[j], ring[j % RING], gradient, rate);
+    }
+    return STATUS_OK;
+}
+
+/* Finds the rows, and creates those that are missing once all others are known and safe from
+ * eviction. batch->rows[i]: NULL for a repeat, and where there is none. */
+static enum status find_rows(struct table_sparse *table, const uint64_unaligned *keys,
+                             uint32_t key_count, struct push_batch *batch, struct error *error)
+{
+    struct table_rows *rows = &table->rows;
+    struct pipeline pipeline;
+    struct push_cursor cursor = {0};
+    enum status status = push_batch_rows(batch, key_count);
+    if (status != STATUS_OK) {
+        return error_set(error, status, "table \"%s\": no memory for a push of %u keys",
+                         rows->spec->name, key_count);
+    }
+    pipeline_begin(&pipeline, &rows->index, keys, key_count);
     for (uint32_t i = 0; i < key_count; i++) {
-        float *row = batch->rows[i];
-        if (i + ROW_AHEAD < key_count && batch->rows[i + ROW_AHEAD] != NULL) {
-            prefetch_row(batch->rows[i + ROW_AHEAD], row_words);
-        }
-        if (row == NULL || push_batch_repeats(batch, i)) continue;
-        const float_unaligned *gradient = push_batch_gradient(batch, gradients, i, table->values);
-        if (rows->narrow) {
-            step_narrow(table, keys[i], row, gradient, decay, rate);
+        struct index_entry *entry = pipeline_find(&pipeline, &rows->index, keys, key_count, i);
+        batch->rows[i] = NULL;
+        if (push_batch_repeats(batch, &cursor, i)) continue;
+        if (entry != NULL) {
+            batch->rows[i] = row_to_change(rows, entry);
         } else {
-            optimizer_step(&rows->optimizer, row, row + rows->value_words, gradient, rows->dim,
-                           decay, rate);
+            table->missing[table->missing_count++] = i;
         }
     }
+    for (uint32_t m = 0; push_creates(table) && m < table->missing_count; m++) {
+        uint32_t i = table->missing[m];
+        status = table_rows_create(rows, keys[i], false, true, &batch->rows[i], error);
+        if (status != STATUS_OK) return status;
+    }
+    return STATUS_OK;
+}
+
+static void step_rows(struct table_sparse *table, const uint64_unaligned *keys, uint32_t key_count,
+                      const struct gradients *gradients, const struct push_batch *batch, float rate)
+{
+    struct push_cursor cursor = {0};
+    for (uint32_t i = 0; i < key_count; i++) {
+        if (i + ROW_AHEAD < key_count && batch->rows[i + ROW_AHEAD] != NULL) {
+            prefetch_row(batch->rows[i + ROW_AHEAD], table->rows.store.floats);
+        }
+        if (batch->rows[i] == NULL) continue;
+        step(table, keys[i], batch->rows[i],
+             push_batch_gradient(batch, &cursor, gradients, i, table->values), rate);
+    }
+}
+
+enum status table_sparse_push(struct table_sparse *table, const uint64_unaligned *keys,
+                              uint32_t key_count, const struct gradients *gradients,
+                              struct push_batch *batch, float rate, struct error *error)
+{
+    enum status status = check_push(table, keys, key_count, gradients, batch, error);
+    if (status != STATUS_OK) return status;
+    if (table_rows_reserve(&table->rows, key_count)) {
+        return push_at_once(table, keys, key_count, gradients, batch, rate, error);
+    }
+    status = find_rows(table, keys, key_count, batch, error);
+    if (status == STATUS_OK) step_rows(table, keys, key_count, gradients, batch, rate);
+    return status;
+}
+
+enum status table_sparse_prepare(struct table_sparse *table, const uint64_unaligned *keys,
+                                 uint32_t key_count, const struct gradients *gradients,
+                                 struct push_batch *batch, struct error *error)
+{
+    enum status status = check_push(table, keys, key_count, gradients, batch, error);
+    return status == STATUS_OK ? find_rows(table, keys, key_count, batch, error) : status;
 }
 
 /* ---- assign, delete, scan, restore ---------------------------------------------------------- */
@@ -374,7 +437,7 @@ enum status table_sparse_assign(struct table_sparse *table, const uint64_unalign
 {
     struct table_rows *rows = &table->rows;
     enum status status = begin(table, key_count, error);
-    if (status == STATUS_OK && push_batch_begin(batch, key_count) != STATUS_OK) {
+    if (status == STATUS_OK && push_batch_rows(batch, key_count) != STATUS_OK) {
         status = error_set(error, STATUS_NOMEM, "table \"%s\": no memory for %u keys",
                            rows->spec->name, key_count);
     }
@@ -393,9 +456,7 @@ enum status table_sparse_assign(struct table_sparse *table, const uint64_unalign
             status = table_rows_create(rows, keys[i], false, true, &batch->rows[i], error);
             continue;
         }
-        table_rows_will_change(rows, entry);
-        entry->version = rows->stamp;
-        batch->rows[i] = table_rows_at(rows, entry);
+        batch->rows[i] = row_to_change(rows, entry);
     }
     for (uint32_t i = 0; status == STATUS_OK && i < key_count; i++)
         set_row(table, batch->rows[i], values + (size_t)i * rows->dim);

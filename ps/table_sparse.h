@@ -38,14 +38,14 @@ enum status table_sparse_pull_newer(struct table_sparse *table, const uint64_una
                                     uint32_t *versions, uint32_t *sent,
                                     struct error *error) MUST_CHECK;
 
-/* Fills `batch` with the rows of a push and creates missing ones.
- *   errors   as table_push_from */
+/* `rate` is the push's. Ends no batch. */
+enum status table_sparse_push(struct table_sparse *table, const uint64_unaligned *keys,
+                              uint32_t key_count, const struct gradients *gradients,
+                              struct push_batch *batch, float rate, struct error *error) MUST_CHECK;
+/* The same without the step. */
 enum status table_sparse_prepare(struct table_sparse *table, const uint64_unaligned *keys,
                                  uint32_t key_count, const struct gradients *gradients,
                                  struct push_batch *batch, struct error *error) MUST_CHECK;
-void table_sparse_apply(struct table_sparse *table, const uint64_unaligned *keys,
-                        uint32_t key_count, const struct gradients *gradients,
-                        const struct push_batch *batch, float rate);
 
 enum status table_sparse_assign(struct table_sparse *table, const uint64_unaligned *keys,
                                 uint32_t key_count, const float_unaligned *values,
