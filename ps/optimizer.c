@@ -15,7 +15,9 @@ static struct beta_powers beta_powers_make(double beta)
     struct beta_powers powers = {.settled = 1};
     /* The logarithm is right to much better than the factor of 2^6 between this and the half of a
      * double's last place, where subtracting from 1 stops to matter. */
-    if (beta > 0) powers.settled = (uint32_t)fmin(ceil(log(0x1p-60) / log(beta)), 0x1p25);
+    if (beta > 0 && beta < 1) {
+        powers.settled = (uint32_t)fmin(ceil(log(0x1p-60) / log(beta)), 0x1p25);
+    }
     for (int bit = 0; bit < BETA_POWER_BITS; bit++) {
         powers.factors[bit][0] = 1;
         powers.factors[bit][1] = beta;
