@@ -13,7 +13,17 @@
 enum config_layer_type { LAYER_LINEAR, LAYER_DROPOUT, LAYER_RELU, LAYER_SAGE, LAYER_GCN };
 enum config_aggregate { AGGREGATE_MEAN, AGGREGATE_SUM, AGGREGATE_MAX };
 enum config_relations { RELATIONS_ALL, RELATIONS_DIRECTION, RELATIONS_TYPE };
-enum config_optimizer { CONFIG_SGD, CONFIG_ADAGRAD, CONFIG_ADAM };
+enum config_optimizer {
+    CONFIG_SGD,
+    CONFIG_MOMENTUM,
+    CONFIG_ADAGRAD,
+    CONFIG_ROWWISE_ADAGRAD,
+    CONFIG_ADAM,
+    CONFIG_ADAMW,
+    CONFIG_FTRL,
+};
+enum config_encoding { CONFIG_F32, CONFIG_BF16, CONFIG_INT8 };
+enum config_evict { CONFIG_EVICT_NONE, CONFIG_EVICT_AGE, CONFIG_EVICT_SCORE };
 enum config_consistency { CONFIG_ASYNC, CONFIG_SSP, CONFIG_BSP };
 enum config_transport { CONFIG_IPC, CONFIG_TCP };
 enum config_task { TASK_NODE_CLASSIFICATION };
@@ -63,12 +73,25 @@ struct config {
     } train;
     struct {
         enum config_optimizer type;
-        float rate, beta1, beta2, epsilon;
+        float rate, beta1, beta2, epsilon, momentum;
+        float l1, l2, ftrl_beta;
+        float clip_value, clip_norm; /* 0: not */
         enum schedule_kind schedule;
         float warmup;         /* share of the run with a rising rate */
         float rate_final;     /* share of `rate` at the end of a linear or cosine schedule */
-        float embedding_rate; /* rate of the node embeddings (Adagrad) */
+        float embedding_rate; /* rate of the node embeddings */
     } optimizer;
+    struct {
+        enum config_optimizer optimizer;
+        enum config_encoding storage; /* f32 or bf16 */
+        enum config_encoding wire;
+        uint32_t admit_after; /* a row appears at this sighting of its node; 0, 1: at the first */
+        enum config_evict evict;
+        uint32_t evict_seconds; /* rows unused for so long are removed; 0: never */
+        uint64_t bytes_max;     /* per shard; 0: no limit */
+        uint64_t cache_rows;    /* that a worker keeps; 0: none */
+        uint32_t cache_behind;  /* pushes that a kept row may be behind */
+    } embeddings;
     struct {
         enum config_consistency mode;
         uint32_t staleness;

@@ -14,6 +14,7 @@ enum {
     UNITS_MAX = 1 << 20,
     LAYERS_MAX = 256,
     HOPS_MAX = 16,
+    ADMIT_MAX = 1 << 20,
 };
 
 /* Notes the fault and returns false. */
@@ -126,6 +127,16 @@ static bool layer_holds(const struct config_layer *layer, unsigned index,
     return true;
 }
 
+static bool decay_holds(const struct config *config, unsigned layer, struct config_fault *fault)
+{
+    char key[64];
+    snprintf(key, sizeof key, "model.layers.%u.weight_decay", layer);
+    float decay = config->model.layers[layer].weight_decay;
+    if (config->optimizer.type != CONFIG_FTRL || decay == 0.0f) return true;
+    return wrong(fault, key, "%g, but optimizer.type is ftrl, which has optimizer.l2 in its place",
+                 (double)decay);
+}
+
 static bool model_holds(const struct config *config, struct config_fault *fault)
 {
     unsigned hops = config->sampler.fanouts_count, needed = 0;
@@ -147,6 +158,7 @@ static bool model_holds(const struct config *config, struct config_fault *fault)
     }
     for (unsigned i = 0; i < config->model.layers_count; i++) {
         if (!layer_holds(&config->model.layers[i], i, fault)) return false;
+        if (!decay_holds(config, i, fault)) return false;
         needed += sees_neighbours(&config->model.layers[i]);
     }
     if (config->graph.edges && needed > hops) {
@@ -170,9 +182,33 @@ static bool optimizer_holds(const struct config *config, struct config_fault *fa
            below_one(fault, "optimizer.beta1", config->optimizer.beta1) &&
            below_one(fault, "optimizer.beta2", config->optimizer.beta2) &&
            above(fault, "optimizer.epsilon", config->optimizer.epsilon, 0.0f) &&
+           below_one(fault, "optimizer.momentum", config->optimizer.momentum) &&
+           at_least(fault, "optimizer.l1", config->optimizer.l1, 0.0f) &&
+           at_least(fault, "optimizer.l2", config->optimizer.l2, 0.0f) &&
+           above(fault, "optimizer.ftrl_beta", config->optimizer.ftrl_beta, 0.0f) &&
+           at_least(fault, "optimizer.clip_value", config->optimizer.clip_value, 0.0f) &&
+           at_least(fault, "optimizer.clip_norm", config->optimizer.clip_norm, 0.0f) &&
            share(fault, "optimizer.warmup", config->optimizer.warmup) &&
            share(fault, "optimizer.rate_final", config->optimizer.rate_final) &&
            above(fault, "optimizer.embedding_rate", config->optimizer.embedding_rate, 0.0f);
+}
+
+static bool embeddings_hold(const struct config *config, struct config_fault *fault)
+{
+    if (!whole(fault, "embeddings.admit_after", config->embeddings.admit_after, 0, ADMIT_MAX)) {
+        return false;
+    }
+    if (config->embeddings.evict != CONFIG_EVICT_NONE && config->servers.rows_max == 0 &&
+        config->embeddings.bytes_max == 0 && config->embeddings.evict_seconds == 0) {
+        return wrong(fault, "embeddings.evict",
+                     "nothing to evict for: servers.rows_max, embeddings.bytes_max and "
+                     "embeddings.evict_seconds are 0");
+    }
+    if (config->embeddings.cache_behind != 0 && config->embeddings.cache_rows == 0) {
+        return wrong(fault, "embeddings.cache_behind", "%u, but embeddings.cache_rows is 0",
+                     config->embeddings.cache_behind);
+    }
+    return true;
 }
 
 static bool cluster_holds(const struct config *config, struct config_fault *fault)
@@ -205,5 +241,6 @@ static bool cluster_holds(const struct config *config, struct config_fault *faul
 bool config_limits_hold(const struct config *config, struct config_fault *fault)
 {
     return run_holds(config, fault) && model_holds(config, fault) && train_holds(config, fault) &&
-           optimizer_holds(config, fault) && cluster_holds(config, fault);
+           optimizer_holds(config, fault) && embeddings_hold(config, fault) &&
+           cluster_holds(config, fault);
 }

@@ -32,7 +32,15 @@ static const cyaml_strval_t aggregates[] = {
 static const cyaml_strval_t relations[] = {
     {"all", RELATIONS_ALL}, {"direction", RELATIONS_DIRECTION}, {"type", RELATIONS_TYPE}};
 static const cyaml_strval_t optimizers[] = {
-    {"sgd", CONFIG_SGD}, {"adagrad", CONFIG_ADAGRAD}, {"adam", CONFIG_ADAM}};
+    {"sgd", CONFIG_SGD},         {"momentum", CONFIG_MOMENTUM},
+    {"adagrad", CONFIG_ADAGRAD}, {"rowwise_adagrad", CONFIG_ROWWISE_ADAGRAD},
+    {"adam", CONFIG_ADAM},       {"adamw", CONFIG_ADAMW},
+    {"ftrl", CONFIG_FTRL}};
+static const cyaml_strval_t storages[] = {{"f32", CONFIG_F32}, {"bf16", CONFIG_BF16}};
+static const cyaml_strval_t encodings[] = {
+    {"f32", CONFIG_F32}, {"bf16", CONFIG_BF16}, {"int8", CONFIG_INT8}};
+static const cyaml_strval_t evictions[] = {
+    {"none", CONFIG_EVICT_NONE}, {"age", CONFIG_EVICT_AGE}, {"score", CONFIG_EVICT_SCORE}};
 static const cyaml_strval_t schedules[] = {
     {"constant", SCHEDULE_CONSTANT}, {"linear", SCHEDULE_LINEAR}, {"cosine", SCHEDULE_COSINE}};
 static const cyaml_strval_t modes[] = {
@@ -76,12 +84,32 @@ static const cyaml_schema_field_t task_fields[] = {ENUM(task, type, tasks), CYAM
 static const cyaml_schema_field_t train_fields[] = {
     UINT(train, epochs),   UINT(train, batch),     UINT(train, lease), UINT(train, evaluate_every),
     UINT(train, patience), STRING(train, monitor), CYAML_FIELD_END};
-static const cyaml_schema_field_t optimizer_fields[] = {
-    ENUM(optimizer, type, optimizers), FLOAT(optimizer, rate),
-    FLOAT(optimizer, beta1),           FLOAT(optimizer, beta2),
-    FLOAT(optimizer, epsilon),         ENUM(optimizer, schedule, schedules),
-    FLOAT(optimizer, warmup),          FLOAT(optimizer, rate_final),
-    FLOAT(optimizer, embedding_rate),  CYAML_FIELD_END};
+static const cyaml_schema_field_t optimizer_fields[] = {ENUM(optimizer, type, optimizers),
+                                                        FLOAT(optimizer, rate),
+                                                        FLOAT(optimizer, beta1),
+                                                        FLOAT(optimizer, beta2),
+                                                        FLOAT(optimizer, epsilon),
+                                                        FLOAT(optimizer, momentum),
+                                                        FLOAT(optimizer, l1),
+                                                        FLOAT(optimizer, l2),
+                                                        FLOAT(optimizer, ftrl_beta),
+                                                        FLOAT(optimizer, clip_value),
+                                                        FLOAT(optimizer, clip_norm),
+                                                        ENUM(optimizer, schedule, schedules),
+                                                        FLOAT(optimizer, warmup),
+                                                        FLOAT(optimizer, rate_final),
+                                                        FLOAT(optimizer, embedding_rate),
+                                                        CYAML_FIELD_END};
+static const cyaml_schema_field_t embeddings_fields[] = {ENUM(embeddings, optimizer, optimizers),
+                                                         ENUM(embeddings, storage, storages),
+                                                         ENUM(embeddings, wire, encodings),
+                                                         UINT(embeddings, admit_after),
+                                                         ENUM(embeddings, evict, evictions),
+                                                         UINT(embeddings, evict_seconds),
+                                                         UINT(embeddings, bytes_max),
+                                                         UINT(embeddings, cache_rows),
+                                                         UINT(embeddings, cache_behind),
+                                                         CYAML_FIELD_END};
 static const cyaml_schema_field_t consistency_fields[] = {
     ENUM(consistency, mode, modes), UINT(consistency, staleness), CYAML_FIELD_END};
 static const cyaml_schema_field_t servers_fields[] = {UINT(servers, count), UINT(servers, shards),
@@ -97,10 +125,10 @@ static const cyaml_schema_field_t network_fields[] = {
 static const cyaml_schema_field_t expect_fields[] = {STRING(expect, metric), FLOAT(expect, value),
                                                      CYAML_FIELD_END};
 static const cyaml_schema_field_t config_fields[] = {
-    MAPPING(run),     MAPPING(graph),   MAPPING(sampler),    MAPPING(model),
-    MAPPING(task),    MAPPING(train),   MAPPING(optimizer),  MAPPING(consistency),
-    MAPPING(servers), MAPPING(workers), MAPPING(checkpoint), MAPPING(network),
-    MAPPING(expect),  CYAML_FIELD_END};
+    MAPPING(run),         MAPPING(graph),   MAPPING(sampler),   MAPPING(model),
+    MAPPING(task),        MAPPING(train),   MAPPING(optimizer), MAPPING(embeddings),
+    MAPPING(consistency), MAPPING(servers), MAPPING(workers),   MAPPING(checkpoint),
+    MAPPING(network),     MAPPING(expect),  CYAML_FIELD_END};
 
 const cyaml_schema_value_t config_schema = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct config, config_fields)};

@@ -14,6 +14,8 @@
 
 #include "common/blas.h"
 #include "common/check.h"
+#include "common/kernel_clones.h"
+#include "common/log.h"
 
 static const char *program_name = "anthill";
 static atomic_bool stop_requested;
@@ -137,8 +139,8 @@ int program_main(const char *name, const char *purpose, const struct program_com
         return EX_SOFTWARE;
     }
     signals_setup();
-    snprintf(version, sizeof version, "%s %s (%s, OpenBLAS %s)", name, ANTHILL_VERSION,
-             program_allocator(), blas_family());
+    snprintf(version, sizeof version, "%s %s (%s, kernels %s, OpenBLAS %s)", name, ANTHILL_VERSION,
+             program_allocator(), kernel_clones_name(), blas_family());
     argp_program_version = version;
     argp_err_exit_status = EX_USAGE;
     if (argc < 2) {
@@ -157,6 +159,12 @@ int program_main(const char *name, const char *purpose, const struct program_com
         if (strcmp(argv[1], commands[i].name) == 0) return run_command(&commands[i], argc, argv);
     }
     return refuse_command(argv[1], commands, command_count);
+}
+
+void program_log_start(void)
+{
+    log_event(LOG_INFO, "started", "version=%s allocator=\"%s\" kernels=%s openblas=%s",
+              ANTHILL_VERSION, program_allocator(), kernel_clones_name(), blas_family());
 }
 
 int program_fail(enum status status, const struct error *error)

@@ -25,6 +25,10 @@ int program_main(const char *name, const char *purpose, const struct program_com
 bool program_stop_requested(void);
 void program_request_stop(void);
 
+/* One line on stderr with what was chosen at the start: allocator, instruction set of the kernels
+ * (common/kernel_clones.h), OpenBLAS's family. For the commands that run for long. */
+void program_log_start(void);
+
 /* Prints "NAME: text" to stderr and returns the exit code for `status`. */
 int program_fail(enum status status, const struct error *error);
 

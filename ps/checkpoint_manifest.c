@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,10 +158,25 @@ static enum status entry_texts_init(struct entry_texts *texts,
 
 /* ---- tables ---- */
 
+/* Where an optimizer's floats stand in its spec, and their texts in the manifest. */
+#define OPTIMIZER_FLOAT(field)                                                                     \
+    {                                                                                              \
+        offsetof(Anthill__OptimizerSpec, field), offsetof(struct yaml_optimizer, field)            \
+    }
+static const struct {
+    size_t spec, yaml;
+} optimizer_floats[] = {
+    OPTIMIZER_FLOAT(rate),         OPTIMIZER_FLOAT(beta1),      OPTIMIZER_FLOAT(beta2),
+    OPTIMIZER_FLOAT(epsilon),      OPTIMIZER_FLOAT(momentum),   OPTIMIZER_FLOAT(l1),
+    OPTIMIZER_FLOAT(l2),           OPTIMIZER_FLOAT(ftrl_beta),  OPTIMIZER_FLOAT(clip_value),
+    OPTIMIZER_FLOAT(weight_decay), OPTIMIZER_FLOAT(rate_final), OPTIMIZER_FLOAT(clip_norm),
+};
+enum { OPTIMIZER_FLOATS = sizeof optimizer_floats / sizeof *optimizer_floats };
+
 /* The texts of a table's floats while it is written. */
 struct table_texts {
     char init_scale[MANIFEST_FLOAT_BYTES];
-    char optimizer[5][MANIFEST_FLOAT_BYTES];
+    char optimizer[OPTIMIZER_FLOATS][MANIFEST_FLOAT_BYTES];
     char (*tensors)[2][MANIFEST_FLOAT_BYTES];
     struct yaml_tensor *yaml_tensors;
 };
@@ -184,15 +200,26 @@ static enum status tensors_to_yaml(const Anthill__TableSpec *spec, struct table_
     return STATUS_OK;
 }
 
+static void optimizer_to_yaml(const Anthill__OptimizerSpec *spec, struct yaml_optimizer *yaml,
+                              struct table_texts *texts)
+{
+    *yaml = (struct yaml_optimizer){.kind = spec->kind,
+                                    .schedule = spec->schedule,
+                                    .warmup_clocks = spec->warmup_clocks,
+                                    .total_clocks = spec->total_clocks};
+    for (size_t i = 0; i < OPTIMIZER_FLOATS; i++) {
+        float value;
+        char *text = texts->optimizer[i];
+        memcpy(&value, (const char *)spec + optimizer_floats[i].spec, sizeof value);
+        float_text(text, value);
+        memcpy((char *)yaml + optimizer_floats[i].yaml, &text, sizeof text);
+    }
+}
+
 static enum status table_to_yaml(const struct part_table *table, struct yaml_table *yaml,
                                  struct table_texts *texts)
 {
     const Anthill__TableSpec *spec = table->spec;
-    const Anthill__OptimizerSpec *optimizer = spec->optimizer;
-    const float floats[] = {optimizer->rate, optimizer->beta1, optimizer->beta2, optimizer->epsilon,
-                            optimizer->weight_decay};
-    for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
-        float_text(texts->optimizer[i], floats[i]);
     float_text(texts->init_scale, spec->init_scale);
     if (tensors_to_yaml(spec, texts) != STATUS_OK) return STATUS_NOMEM;
     *yaml = (struct yaml_table){.name = spec->name,
@@ -205,14 +232,15 @@ static enum status table_to_yaml(const struct part_table *table, struct yaml_tab
                                 .consistency = spec->consistency,
                                 .staleness = spec->staleness,
                                 .rows_max = spec->rows_max,
-                                .optimizer = {.kind = optimizer->kind,
-                                              .rate = texts->optimizer[0],
-                                              .beta1 = texts->optimizer[1],
-                                              .beta2 = texts->optimizer[2],
-                                              .epsilon = texts->optimizer[3],
-                                              .weight_decay = texts->optimizer[4]},
+                                .bytes_max = spec->bytes_max,
+                                .storage = spec->storage,
+                                .admit_after = spec->admit_after,
+                                .evict = spec->evict,
+                                .evict_seconds = spec->evict_seconds,
+                                .versioned = spec->versioned,
                                 .tensors = texts->yaml_tensors,
                                 .tensors_count = (uint32_t)spec->n_tensors};
+    optimizer_to_yaml(spec->optimizer, &yaml->optimizer, texts);
     return STATUS_OK;
 }
 
@@ -232,16 +260,26 @@ static void tensors_from_yaml(const struct yaml_table *yaml, Anthill__TensorSpec
     }
 }
 
+static void optimizer_from_yaml(const struct yaml_optimizer *yaml, Anthill__OptimizerSpec *spec)
+{
+    anthill__optimizer_spec__init(spec);
+    spec->kind = (Anthill__OptimizerKind)yaml->kind;
+    spec->schedule = (Anthill__ScheduleKind)yaml->schedule;
+    spec->warmup_clocks = yaml->warmup_clocks;
+    spec->total_clocks = yaml->total_clocks;
+    for (size_t i = 0; i < OPTIMIZER_FLOATS; i++) {
+        const char *text;
+        memcpy(&text, (const char *)yaml + optimizer_floats[i].yaml, sizeof text);
+        float value = float_of(text);
+        memcpy((char *)spec + optimizer_floats[i].spec, &value, sizeof value);
+    }
+}
+
 static enum status table_from_yaml(const struct yaml_table *yaml, struct part_table *table,
                                    struct error *error)
 {
-    Anthill__OptimizerSpec optimizer = ANTHILL__OPTIMIZER_SPEC__INIT;
-    optimizer.kind = (Anthill__OptimizerKind)yaml->optimizer.kind;
-    optimizer.rate = float_of(yaml->optimizer.rate);
-    optimizer.beta1 = float_of(yaml->optimizer.beta1);
-    optimizer.beta2 = float_of(yaml->optimizer.beta2);
-    optimizer.epsilon = float_of(yaml->optimizer.epsilon);
-    optimizer.weight_decay = float_of(yaml->optimizer.weight_decay);
+    Anthill__OptimizerSpec optimizer;
+    optimizer_from_yaml(&yaml->optimizer, &optimizer);
     Anthill__TableSpec spec = ANTHILL__TABLE_SPEC__INIT;
     spec.name = yaml->name;
     spec.kind = (Anthill__TableKind)yaml->kind;
@@ -253,6 +291,12 @@ static enum status table_from_yaml(const struct yaml_table *yaml, struct part_ta
     spec.consistency = (Anthill__ConsistencyMode)yaml->consistency;
     spec.staleness = yaml->staleness;
     spec.rows_max = yaml->rows_max;
+    spec.bytes_max = yaml->bytes_max;
+    spec.storage = (Anthill__StorageKind)yaml->storage;
+    spec.admit_after = yaml->admit_after;
+    spec.evict = (Anthill__EvictKind)yaml->evict;
+    spec.evict_seconds = yaml->evict_seconds;
+    spec.versioned = yaml->versioned;
     spec.n_tensors = yaml->tensors_count;
     Anthill__TensorSpec *tensors = calloc(spec.n_tensors + 1, sizeof *tensors);
     spec.tensors = calloc(spec.n_tensors + 1, sizeof(Anthill__TensorSpec *));

@@ -19,6 +19,24 @@ static const cyaml_strval_t optimizers[] = {
     {"sgd", ANTHILL__OPTIMIZER_KIND__OPTIMIZER_SGD},
     {"adagrad", ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAGRAD},
     {"adam", ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAM},
+    {"momentum", ANTHILL__OPTIMIZER_KIND__OPTIMIZER_MOMENTUM},
+    {"rowwise_adagrad", ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ROWWISE_ADAGRAD},
+    {"adamw", ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAMW},
+    {"ftrl", ANTHILL__OPTIMIZER_KIND__OPTIMIZER_FTRL},
+};
+static const cyaml_strval_t schedules[] = {
+    {"constant", ANTHILL__SCHEDULE_KIND__SCHEDULE_CONSTANT},
+    {"linear", ANTHILL__SCHEDULE_KIND__SCHEDULE_LINEAR},
+    {"cosine", ANTHILL__SCHEDULE_KIND__SCHEDULE_COSINE},
+};
+static const cyaml_strval_t storages[] = {
+    {"f32", ANTHILL__STORAGE_KIND__STORAGE_F32},
+    {"bf16", ANTHILL__STORAGE_KIND__STORAGE_BF16},
+};
+static const cyaml_strval_t evictions[] = {
+    {"none", ANTHILL__EVICT_KIND__EVICT_NONE},
+    {"age", ANTHILL__EVICT_KIND__EVICT_AGE},
+    {"score", ANTHILL__EVICT_KIND__EVICT_SCORE},
 };
 static const cyaml_strval_t modes[] = {
     {"async", ANTHILL__CONSISTENCY_MODE__CONSISTENCY_ASYNC},
@@ -66,6 +84,16 @@ static const cyaml_schema_field_t optimizer_fields[] = {
     FLOAT(yaml_optimizer, beta2),
     FLOAT(yaml_optimizer, epsilon),
     FLOAT(yaml_optimizer, weight_decay),
+    FLOAT(yaml_optimizer, momentum),
+    FLOAT(yaml_optimizer, l1),
+    FLOAT(yaml_optimizer, l2),
+    FLOAT(yaml_optimizer, ftrl_beta),
+    FLOAT(yaml_optimizer, clip_value),
+    FLOAT(yaml_optimizer, clip_norm),
+    CHOICE(yaml_optimizer, schedule, schedules),
+    NUMBER(yaml_optimizer, warmup_clocks),
+    NUMBER(yaml_optimizer, total_clocks),
+    FLOAT(yaml_optimizer, rate_final),
     CYAML_FIELD_END,
 };
 
@@ -80,6 +108,12 @@ static const cyaml_schema_field_t table_fields[] = {
     CHOICE(yaml_table, consistency, modes),
     NUMBER(yaml_table, staleness),
     NUMBER(yaml_table, rows_max),
+    NUMBER(yaml_table, bytes_max),
+    CHOICE(yaml_table, storage, storages),
+    NUMBER(yaml_table, admit_after),
+    CHOICE(yaml_table, evict, evictions),
+    NUMBER(yaml_table, evict_seconds),
+    CYAML_FIELD_BOOL("versioned", CYAML_FLAG_DEFAULT, struct yaml_table, versioned),
     CYAML_FIELD_MAPPING("optimizer", CYAML_FLAG_DEFAULT, struct yaml_table, optimizer,
                         optimizer_fields),
     LIST(yaml_table, tensors, &tensor_schema, TABLE_TENSORS_MAX),

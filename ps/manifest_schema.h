@@ -5,6 +5,7 @@
 #ifndef ANTHILL_PS_MANIFEST_SCHEMA_H
 #define ANTHILL_PS_MANIFEST_SCHEMA_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <cyaml/cyaml.h>
@@ -25,14 +26,17 @@ struct yaml_tensor {
 };
 
 struct yaml_optimizer {
-    uint32_t kind;
+    uint32_t kind, schedule;
     char *rate, *beta1, *beta2, *epsilon, *weight_decay;
+    char *momentum, *l1, *l2, *ftrl_beta, *clip_value, *clip_norm, *rate_final;
+    uint64_t warmup_clocks, total_clocks;
 };
 
 struct yaml_table {
     char *name;
-    uint32_t kind, dim, init, consistency, staleness;
-    uint64_t seed, rows_max, rows;
+    uint32_t kind, dim, init, consistency, staleness, storage, admit_after, evict, evict_seconds;
+    uint64_t seed, rows_max, bytes_max, rows;
+    bool versioned;
     char *init_scale;
     struct yaml_optimizer optimizer;
     struct yaml_tensor *tensors;

@@ -10,6 +10,22 @@
 
 #define STEPS_MAX 0x1p24f
 
+static struct beta_powers beta_powers_make(double beta)
+{
+    struct beta_powers powers = {.settled = 1};
+    /* The logarithm is right to much better than the factor of 2^6 between this and the half of a
+     * double's last place, where subtracting from 1 stops to matter. */
+    if (beta > 0 && beta < 1) {
+        powers.settled = (uint32_t)fmin(ceil(log(0x1p-60) / log(beta)), 0x1p25);
+    }
+    for (int bit = 0; bit < BETA_POWER_BITS; bit++) {
+        powers.factors[bit][0] = 1;
+        powers.factors[bit][1] = beta;
+        beta *= beta;
+    }
+    return powers;
+}
+
 struct optimizer optimizer_make(const Anthill__OptimizerSpec *spec)
 {
     static const enum schedule_kind schedules[] = {
@@ -31,7 +47,9 @@ struct optimizer optimizer_make(const Anthill__OptimizerSpec *spec)
                               .schedule = {.kind = schedules[spec->schedule],
                                            .warmup = (double)spec->warmup_clocks,
                                            .end = (double)spec->total_clocks,
-                                           .rate_final = (double)spec->rate_final}};
+                                           .rate_final = (double)spec->rate_final},
+                              .powers1 = beta_powers_make((double)spec->beta1),
+                              .powers2 = beta_powers_make((double)spec->beta2)};
 }
 
 uint32_t optimizer_state_floats(const struct optimizer *optimizer, uint32_t count)
@@ -128,7 +146,7 @@ KERNEL_CLONES static void ftrl_step(float *restrict values, float *restrict zs, 
     for (uint32_t i = 0; i < count; i++) {
         float value = values[i], grad = grads[i], before = ns[i];
         float begun = -(value * start + copysignf(f.l1, value));
-        float z = (before == 0.0f) & (value != 0.0f) ? begun : zs[i];
+        float first = value != 0.0f ? begun : zs[i], z = before == 0.0f ? first : zs[i];
         /* An infinite sum would make sigma times a value of 0 a NaN. */
         float sum = before + grad * grad;
         sum = sum < FLT_MAX ? sum : FLT_MAX;
@@ -145,30 +163,41 @@ KERNEL_CLONES static void ftrl_step(float *restrict values, float *restrict zs, 
 }
 
 #define LANES 16
+typedef float floats_8 __attribute__((vector_size(32)));
+typedef double doubles_8 __attribute__((vector_size(64)));
 
-/* The sum of (grads[i] + decay * values[i])^2. Lane j sums the elements i with i % LANES == j, so
- * that the order of additions is the same however wide the processor's vectors are; doubles hold
- * the square of every float. */
+/* sums += (grads + decay * values)^2 of eight elements. */
+static inline __attribute__((always_inline)) void
+add_squares(doubles_8 *sums, const float *values, const float_unaligned *grads, float decay)
+{
+    floats_8 value, grad;
+    memcpy(&value, values, sizeof value);
+    memcpy(&grad, grads, sizeof grad);
+    doubles_8 wide = __builtin_convertvector(grad + decay * value, doubles_8);
+    *sums += wide * wide;
+}
+
+/* The sum of (grads[i] + decay * values[i])^2. Lane j sums the elements i with i % LANES == j, and
+ * the lanes are added in one order, however wide the processor's vectors are. Doubles hold the
+ * square of every float. */
 KERNEL_CLONES static double sum_squares(const float *values, const float_unaligned *grads,
                                         uint32_t count, float decay)
 {
-    double lanes[LANES] = {0};
+    doubles_8 low = {0}, high = {0};
     uint32_t i = 0;
     for (; i + LANES <= count; i += LANES) {
-        for (uint32_t j = 0; j < LANES; j++) {
-            double grad = (double)(grads[i + j] + decay * values[i + j]);
-            lanes[j] += grad * grad;
-        }
+        add_squares(&low, values + i, grads + i, decay);
+        add_squares(&high, values + i + 8, grads + i + 8, decay);
     }
-    for (; i < count; i++) {
-        double grad = (double)(grads[i] + decay * values[i]);
-        lanes[i % LANES] += grad * grad;
+    if (i < count) {
+        float last_values[LANES] = {0}, last_grads[LANES] = {0};
+        memcpy(last_values, values + i, (count - i) * sizeof(float));
+        memcpy(last_grads, grads + i, (count - i) * sizeof(float));
+        add_squares(&low, last_values, last_grads, decay);
+        add_squares(&high, last_values + 8, last_grads + 8, decay);
     }
-    for (uint32_t half = LANES / 2; half != 0; half /= 2) {
-        for (uint32_t j = 0; j < half; j++)
-            lanes[j] += lanes[j + half];
-    }
-    return lanes[0];
+    low += high;
+    return ((low[0] + low[4]) + (low[2] + low[6])) + ((low[1] + low[5]) + (low[3] + low[7]));
 }
 
 KERNEL_CLONES static void cut_values(const float_unaligned *restrict grads, float *restrict cut,
@@ -188,15 +217,18 @@ KERNEL_CLONES static void scale_values(float *values, uint32_t count, float fact
 
 /* ---- rows ---- */
 
-/* base^exponent by squaring: libm's pow may differ between processors in the last bit. */
-static double power(double base, uint32_t exponent)
+/* 1 - beta^steps, the bias of a moment; libm's pow may differ between processors in the last bit.
+ * Two chains of products, without branches on the bits of `steps`, which no processor could
+ * foresee. */
+static double bias(const struct beta_powers *powers, uint32_t steps)
 {
-    double result = 1;
-    for (; exponent != 0; exponent >>= 1) {
-        if (exponent & 1) result *= base;
-        base *= base;
+    if (steps >= powers->settled) return 1;
+    double even = 1, odd = 1;
+    for (uint32_t bit = 0; steps >> bit != 0; bit += 2) {
+        even *= powers->factors[bit][steps >> bit & 1];
+        odd *= powers->factors[bit + 1][steps >> (bit + 1) & 1];
     }
-    return result;
+    return 1 - even * odd;
 }
 
 static void adam_row(const struct optimizer *optimizer, float *values, float *state,
@@ -207,8 +239,8 @@ static void adam_row(const struct optimizer *optimizer, float *values, float *st
     if (*steps < STEPS_MAX) *steps += 1;
     uint32_t step = (uint32_t)*steps;
     struct adam adam = {
-        .rate = (float)((double)rate / (1 - power((double)optimizer->beta1, step))),
-        .second_scale = (float)(1 / sqrt(1 - power((double)optimizer->beta2, step))),
+        .rate = (float)((double)rate / bias(&optimizer->powers1, step)),
+        .second_scale = (float)(1 / sqrt(bias(&optimizer->powers2, step))),
         .beta1 = optimizer->beta1,
         .beta2 = optimizer->beta2,
         .epsilon = optimizer->epsilon,

@@ -22,12 +22,22 @@
 #include "common/wire.pb-c.h"
 #include "ps/unaligned.h"
 
+#define BETA_POWER_BITS 26
+
+/* For Adam's bias corrections: beta^t out of the powers of t's bits. */
+struct beta_powers {
+    double factors[BETA_POWER_BITS]
+                  [2]; /* of bit b: 1 where it is not set, beta^(2^b) where it is */
+    uint32_t settled;  /* from this step on 1 - beta^t is 1 */
+};
+
 struct optimizer {
     Anthill__OptimizerKind kind;
     float rate, beta1, beta2, epsilon, momentum;
     float l1, l2, ftrl_beta;
     float clip_value, clip_norm; /* 0: not */
     struct schedule schedule;    /* positions are clocks */
+    struct beta_powers powers1, powers2;
 };
 
 /* The spec has passed table_spec_check. */

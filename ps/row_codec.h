@@ -1,6 +1,11 @@
 /* The forms that rows and gradients have in payload frames: f32; bf16 (the upper half of an f32,
  * rounded to nearest even); int8 (per row: an f32 scale, the greatest magnitude / 127, then one
- * int8 an element, rounded to nearest). Received rows may stand at any byte. Pure. */
+ * int8 an element, rounded to nearest even). Received rows may stand at any byte. Pure, and the
+ * same bits from every instruction set.
+ *
+ * A finite value stays finite: what would be rounded to infinity becomes the greatest bf16. A NaN
+ * stays a NaN, an infinity an infinity, but an int8 row with one of them decodes to none but such.
+ * An int8 row whose greatest magnitude is is below 2^-143 is zeros. */
 #ifndef ANTHILL_PS_ROW_CODEC_H
 #define ANTHILL_PS_ROW_CODEC_H
 

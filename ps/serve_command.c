@@ -164,6 +164,7 @@ static bool all_running(void *context)
 static enum status serve(const struct server_options *server_options,
                          const struct serve_arguments *arguments, struct error *error)
 {
+    program_log_start();
     struct server *server;
     enum status status = server_start(&server, server_options, error);
     if (status != STATUS_OK) return status;

@@ -1,156 +1,13 @@
 #include "ps/table_spec.h"
 
 #include <inttypes.h>
-#include <math.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Floats of a dense table's tensors together: 16 GiB of weights. */
-#define DENSE_FLOATS_MAX (UINT64_C(1) << 32)
-#define NAME_BYTES_MAX   255
-
-static bool is_name(const char *name)
-{
-    size_t bytes = strlen(name);
-    if (bytes == 0 || bytes > NAME_BYTES_MAX) return false;
-    for (size_t i = 0; i < bytes; i++) {
-        if (name[i] < 0x20 || name[i] > 0x7e) return false;
-    }
-    return true;
-}
-
-static bool is_positive(float value)
-{
-    return isfinite(value) && value > 0;
-}
-
-static bool is_not_negative(float value)
-{
-    return isfinite(value) && value >= 0;
-}
-
-/* Checks the way a tensor or a sparse table's rows start; `what` names it. */
-static enum status check_init(const char *table, const char *what, Anthill__InitKind init,
-                              float scale, struct error *error)
-{
-    if ((uint32_t)init > ANTHILL__INIT_KIND__INIT_ONE) {
-        return error_set(error, STATUS_CONFIG, "table \"%s\": %s: init %u is unknown", table, what,
-                         (unsigned)init);
-    }
-    if (!is_not_negative(scale)) {
-        return error_set(error, STATUS_CONFIG,
-                         "table \"%s\": %s: init_scale %g; 0 or more expected", table, what,
-                         (double)scale);
-    }
-    return STATUS_OK;
-}
-
-static enum status check_optimizer(const char *table, const Anthill__OptimizerSpec *spec,
-                                   struct error *error)
-{
-    if (spec == NULL) {
-        return error_set(error, STATUS_CONFIG, "table \"%s\": optimizer is missing", table);
-    }
-    if ((uint32_t)spec->kind > ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAM) {
-        return error_set(error, STATUS_CONFIG, "table \"%s\": optimizer %u is unknown", table,
-                         (unsigned)spec->kind);
-    }
-    if (!is_not_negative(spec->rate)) {
-        return error_set(error, STATUS_CONFIG, "table \"%s\": rate %g; 0 or more expected", table,
-                         (double)spec->rate);
-    }
-    if (!is_not_negative(spec->weight_decay)) {
-        return error_set(error, STATUS_CONFIG, "table \"%s\": weight_decay %g; 0 or more expected",
-                         table, (double)spec->weight_decay);
-    }
-    /* Where a squared gradient is 0, epsilon alone keeps the step finite. */
-    if (spec->kind != ANTHILL__OPTIMIZER_KIND__OPTIMIZER_SGD && !is_positive(spec->epsilon)) {
-        return error_set(error, STATUS_CONFIG, "table \"%s\": epsilon %g; more than 0 expected",
-                         table, (double)spec->epsilon);
-    }
-    if (spec->kind == ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAM &&
-        !(is_not_negative(spec->beta1) && spec->beta1 < 1 && is_not_negative(spec->beta2) &&
-          spec->beta2 < 1)) {
-        return error_set(error, STATUS_CONFIG,
-                         "table \"%s\": beta1 %g and beta2 %g; each in [0, 1) expected", table,
-                         (double)spec->beta1, (double)spec->beta2);
-    }
-    return STATUS_OK;
-}
-
 static uint64_t tensor_floats(const Anthill__TensorSpec *tensor)
 {
     return (uint64_t)tensor->rows * tensor->cols;
-}
-
-static enum status check_tensor(const char *table, const Anthill__TensorSpec *tensor,
-                                struct error *error)
-{
-    if (!is_name(tensor->name)) {
-        return error_set(error, STATUS_CONFIG,
-                         "table \"%s\": a tensor's name is empty, too long or not plain text",
-                         table);
-    }
-    if (tensor_floats(tensor) == 0) {
-        return error_set(error, STATUS_CONFIG,
-                         "table \"%s\": tensor \"%s\" is %u by %u; at least 1 by 1 expected", table,
-                         tensor->name, tensor->rows, tensor->cols);
-    }
-    if (!is_not_negative(tensor->weight_decay)) {
-        return error_set(error, STATUS_CONFIG,
-                         "table \"%s\": tensor \"%s\": weight_decay %g; 0 or more expected", table,
-                         tensor->name, (double)tensor->weight_decay);
-    }
-    return check_init(table, tensor->name, tensor->init, tensor->init_scale, error);
-}
-
-static enum status check_tensors(const Anthill__TableSpec *spec, struct error *error)
-{
-    if (spec->n_tensors == 0 || spec->n_tensors > TABLE_TENSORS_MAX) {
-        return error_set(error, STATUS_CONFIG, "table \"%s\": %zu tensors; 1 to %u expected",
-                         spec->name, spec->n_tensors, TABLE_TENSORS_MAX);
-    }
-    uint64_t floats = 0;
-    for (size_t t = 0; t < spec->n_tensors; t++) {
-        enum status status = check_tensor(spec->name, spec->tensors[t], error);
-        if (status != STATUS_OK) return status;
-        uint64_t more = tensor_floats(spec->tensors[t]);
-        if (more > DENSE_FLOATS_MAX - floats) {
-            return error_set(error, STATUS_CONFIG,
-                             "table \"%s\": tensors up to \"%s\" have more than %" PRIu64
-                             " floats together",
-                             spec->name, spec->tensors[t]->name, DENSE_FLOATS_MAX);
-        }
-        floats += more;
-    }
-    return STATUS_OK;
-}
-
-enum status table_spec_check(const Anthill__TableSpec *spec, struct error *error)
-{
-    if (!is_name(spec->name)) {
-        return error_set(error, STATUS_CONFIG,
-                         "a table's name is empty, longer than %d bytes or not plain text",
-                         NAME_BYTES_MAX);
-    }
-    enum status status = check_optimizer(spec->name, spec->optimizer, error);
-    if (status != STATUS_OK) return status;
-    if ((uint32_t)spec->consistency > ANTHILL__CONSISTENCY_MODE__CONSISTENCY_BSP) {
-        return error_set(error, STATUS_CONFIG, "table \"%s\": consistency %u is unknown",
-                         spec->name, (unsigned)spec->consistency);
-    }
-    if (spec->kind == ANTHILL__TABLE_KIND__TABLE_DENSE) return check_tensors(spec, error);
-    if (spec->kind != ANTHILL__TABLE_KIND__TABLE_SPARSE) {
-        return error_set(error, STATUS_CONFIG, "table \"%s\": kind %u is unknown", spec->name,
-                         (unsigned)spec->kind);
-    }
-    if (spec->dim == 0 || spec->dim > TABLE_DIM_MAX) {
-        return error_set(error, STATUS_CONFIG, "table \"%s\": dim %u; 1 to %u expected", spec->name,
-                         spec->dim, TABLE_DIM_MAX);
-    }
-    return check_init(spec->name, "rows", spec->init, spec->init_scale, error);
 }
 
 /* Names the first number that differs; `of` is empty or `tensor "name" `. */
@@ -187,7 +44,7 @@ static enum status compare_tensor(const char *table, const Anthill__TensorSpec *
                          "table \"%s\": a tensor's name differs: \"%s\" and \"%s\"", table,
                          left->name, right->name);
     }
-    char of[NAME_BYTES_MAX + 16];
+    char of[TABLE_NAME_BYTES_MAX + 16];
     snprintf(of, sizeof of, "tensor \"%s\": ", left->name);
     const struct number_pair pairs[] = {
         {"rows", left->rows, right->rows},
@@ -206,14 +63,25 @@ enum status table_spec_compare(const Anthill__TableSpec *left, const Anthill__Ta
         return error_set(error, STATUS_CONFIG, "table names differ: \"%s\" and \"%s\"", left->name,
                          right->name);
     }
-    /* Whole numbers that a double cannot hold. */
-    if (left->seed != right->seed || left->rows_max != right->rows_max) {
-        bool seed = left->seed != right->seed;
-        return error_set(error, STATUS_CONFIG, "table \"%s\": %s differs: %" PRIu64 " and %" PRIu64,
-                         left->name, seed ? "seed" : "rows_max", seed ? left->seed : left->rows_max,
-                         seed ? right->seed : right->rows_max);
-    }
     const Anthill__OptimizerSpec *a = left->optimizer, *b = right->optimizer;
+    /* Whole numbers that a double may not hold. */
+    const struct {
+        const char *field;
+        uint64_t left, right;
+    } wholes[] = {
+        {"seed", left->seed, right->seed},
+        {"rows_max", left->rows_max, right->rows_max},
+        {"bytes_max", left->bytes_max, right->bytes_max},
+        {"optimizer warmup_clocks", a->warmup_clocks, b->warmup_clocks},
+        {"optimizer total_clocks", a->total_clocks, b->total_clocks},
+    };
+    for (size_t i = 0; i < sizeof wholes / sizeof *wholes; i++) {
+        if (wholes[i].left != wholes[i].right) {
+            return error_set(error, STATUS_CONFIG,
+                             "table \"%s\": %s differs: %" PRIu64 " and %" PRIu64, left->name,
+                             wholes[i].field, wholes[i].left, wholes[i].right);
+        }
+    }
     const struct number_pair pairs[] = {
         {"kind", left->kind, right->kind},
         {"dim", left->dim, right->dim},
@@ -225,8 +93,21 @@ enum status table_spec_compare(const Anthill__TableSpec *left, const Anthill__Ta
         {"optimizer beta2", (double)a->beta2, (double)b->beta2},
         {"optimizer epsilon", (double)a->epsilon, (double)b->epsilon},
         {"optimizer weight_decay", (double)a->weight_decay, (double)b->weight_decay},
+        {"optimizer momentum", (double)a->momentum, (double)b->momentum},
+        {"optimizer l1", (double)a->l1, (double)b->l1},
+        {"optimizer l2", (double)a->l2, (double)b->l2},
+        {"optimizer ftrl_beta", (double)a->ftrl_beta, (double)b->ftrl_beta},
+        {"optimizer clip_value", (double)a->clip_value, (double)b->clip_value},
+        {"optimizer clip_norm", (double)a->clip_norm, (double)b->clip_norm},
+        {"optimizer schedule", a->schedule, b->schedule},
+        {"optimizer rate_final", (double)a->rate_final, (double)b->rate_final},
         {"consistency", left->consistency, right->consistency},
         {"staleness", left->staleness, right->staleness},
+        {"storage", left->storage, right->storage},
+        {"admit_after", left->admit_after, right->admit_after},
+        {"evict", left->evict, right->evict},
+        {"evict_seconds", left->evict_seconds, right->evict_seconds},
+        {"versioned", left->versioned, right->versioned},
         {"number of tensors", (double)left->n_tensors, (double)right->n_tensors},
     };
     enum status status =

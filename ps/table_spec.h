@@ -13,12 +13,14 @@
 #include "common/rng.h"
 #include "common/wire.pb-c.h"
 
-#define DENSE_CHUNK       16384u
-#define TABLE_DIM_MAX     65536u
-#define TABLE_TENSORS_MAX 4096u
+#define DENSE_CHUNK          16384u
+#define TABLE_DIM_MAX        65536u
+#define TABLE_TENSORS_MAX    4096u
+#define TABLE_NAME_BYTES_MAX 255
+#define TABLE_ADMIT_MAX      (1u << 20)
 
-/* Refuses specs that cannot work: dim 0, no tensors, NaN rates, ...: STATUS_CONFIG, with the
- * table's name. */
+/* Refuses specs that cannot work: dim 0, no tensors, NaN rates, eviction without a limit, what only
+ * sparse tables have on a dense one, ...: STATUS_CONFIG, with the table's name. */
 enum status table_spec_check(const Anthill__TableSpec *spec, struct error *error) MUST_CHECK;
 
 /* STATUS_CONFIG naming the first difference; STATUS_OK when equal. */

@@ -21,19 +21,32 @@ static Anthill__InitKind init_kind(enum parameter_init init)
     return ANTHILL__INIT_KIND__INIT_ZERO;
 }
 
-static void fill_optimizer(Anthill__OptimizerSpec *spec, const struct config *config)
+/* What weights and embeddings share. The schedule is not among it: it depends on the position in
+ * the run and travels with each push (feed_rate_scale). */
+static void fill_optimizer(Anthill__OptimizerSpec *spec, const struct config *config,
+                           enum config_optimizer type, float rate)
 {
     static const Anthill__OptimizerKind kinds[] = {
         [CONFIG_SGD] = ANTHILL__OPTIMIZER_KIND__OPTIMIZER_SGD,
+        [CONFIG_MOMENTUM] = ANTHILL__OPTIMIZER_KIND__OPTIMIZER_MOMENTUM,
         [CONFIG_ADAGRAD] = ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAGRAD,
+        [CONFIG_ROWWISE_ADAGRAD] = ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ROWWISE_ADAGRAD,
         [CONFIG_ADAM] = ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAM,
+        [CONFIG_ADAMW] = ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAMW,
+        [CONFIG_FTRL] = ANTHILL__OPTIMIZER_KIND__OPTIMIZER_FTRL,
     };
     anthill__optimizer_spec__init(spec);
-    spec->kind = kinds[config->optimizer.type];
-    spec->rate = config->optimizer.rate;
+    spec->kind = kinds[type];
+    spec->rate = rate;
     spec->beta1 = config->optimizer.beta1;
     spec->beta2 = config->optimizer.beta2;
     spec->epsilon = config->optimizer.epsilon;
+    spec->momentum = config->optimizer.momentum;
+    spec->l1 = config->optimizer.l1;
+    spec->l2 = config->optimizer.l2;
+    spec->ftrl_beta = config->optimizer.ftrl_beta;
+    spec->clip_value = config->optimizer.clip_value;
+    spec->clip_norm = config->optimizer.clip_norm;
 }
 
 static void fill_consistency(Anthill__TableSpec *spec, const struct config *config)
@@ -47,6 +60,35 @@ static void fill_consistency(Anthill__TableSpec *spec, const struct config *conf
     spec->staleness = config->consistency.staleness;
 }
 
+static void fill_rows(struct tables *tables, const struct config *config)
+{
+    static const Anthill__StorageKind storages[] = {
+        [CONFIG_F32] = ANTHILL__STORAGE_KIND__STORAGE_F32,
+        [CONFIG_BF16] = ANTHILL__STORAGE_KIND__STORAGE_BF16,
+    };
+    static const Anthill__Encoding encodings[] = {
+        [CONFIG_F32] = ANTHILL__ENCODING__ENCODING_F32,
+        [CONFIG_BF16] = ANTHILL__ENCODING__ENCODING_BF16,
+        [CONFIG_INT8] = ANTHILL__ENCODING__ENCODING_INT8,
+    };
+    static const Anthill__EvictKind evictions[] = {
+        [CONFIG_EVICT_NONE] = ANTHILL__EVICT_KIND__EVICT_NONE,
+        [CONFIG_EVICT_AGE] = ANTHILL__EVICT_KIND__EVICT_AGE,
+        [CONFIG_EVICT_SCORE] = ANTHILL__EVICT_KIND__EVICT_SCORE,
+    };
+    Anthill__TableSpec *spec = &tables->embeddings;
+    spec->rows_max = config->servers.rows_max;
+    spec->bytes_max = config->embeddings.bytes_max;
+    spec->storage = storages[config->embeddings.storage];
+    spec->admit_after = config->embeddings.admit_after;
+    spec->evict = evictions[config->embeddings.evict];
+    spec->evict_seconds = config->embeddings.evict_seconds;
+    spec->versioned = config->embeddings.cache_rows > 0;
+    tables->wire = encodings[config->embeddings.wire];
+    tables->cache_rows = config->embeddings.cache_rows;
+    tables->cache_behind = config->embeddings.cache_behind;
+}
+
 static void fill_embeddings(struct tables *tables, const struct config *config, uint32_t dim)
 {
     Anthill__TableSpec *spec = &tables->embeddings;
@@ -58,12 +100,14 @@ static void fill_embeddings(struct tables *tables, const struct config *config, 
     spec->seed = rng_key(config->run.seed, SEED_EMBEDDINGS);
     spec->init = ANTHILL__INIT_KIND__INIT_NORMAL;
     spec->init_scale = 0.1f;
-    spec->rows_max = config->servers.rows_max;
+    fill_rows(tables, config);
     fill_consistency(spec, config);
-    anthill__optimizer_spec__init(&tables->embedding_optimizer);
-    tables->embedding_optimizer.kind = ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAGRAD;
-    tables->embedding_optimizer.rate = config->optimizer.embedding_rate;
-    tables->embedding_optimizer.epsilon = 1e-10f;
+    enum config_optimizer type = config->embeddings.optimizer;
+    fill_optimizer(&tables->embedding_optimizer, config, type, config->optimizer.embedding_rate);
+    /* Most gradients of an embedding are small: nothing but their size is to decide the step. */
+    if (type == CONFIG_ADAGRAD || type == CONFIG_ROWWISE_ADAGRAD) {
+        tables->embedding_optimizer.epsilon = 1e-10f;
+    }
     spec->optimizer = &tables->embedding_optimizer;
 }
 
@@ -96,7 +140,7 @@ enum status tables_init(struct tables *tables, const struct config *config,
     spec->seed = rng_key(config->run.seed, SEED_WEIGHTS);
     spec->n_tensors = count;
     spec->tensors = tables->tensor_pointers;
-    fill_optimizer(&tables->optimizer, config);
+    fill_optimizer(&tables->optimizer, config, config->optimizer.type, config->optimizer.rate);
     spec->optimizer = &tables->optimizer;
     fill_consistency(spec, config);
     fill_embeddings(tables, config, model_embedding_dim(model));

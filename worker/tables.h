@@ -14,6 +14,9 @@
 struct tables {
     Anthill__TableSpec weights;
     Anthill__TableSpec embeddings; /* dim 0: the model has none */
+    Anthill__Encoding wire;        /* of embeddings: the form of rows and gradients in messages */
+    uint64_t cache_rows;           /* of embeddings: rows that a worker keeps; 0: none ... */
+    uint32_t cache_behind;         /* ... and the pushes that such a row may be behind */
     Anthill__OptimizerSpec optimizer, embedding_optimizer;
     Anthill__TensorSpec *tensors;
     Anthill__TensorSpec **tensor_pointers;

@@ -93,6 +93,7 @@ static int check(const struct job *job)
 static enum status train(const struct job *job, const struct train_arguments *arguments,
                          struct error *error)
 {
+    program_log_start();
     char name[128], *found = NULL;
     const char *coordinator = arguments->coordinator;
     enum status status = STATUS_OK;

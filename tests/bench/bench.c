@@ -11,6 +11,7 @@
 #include "common/blas.h"
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/kernel_clones.h"
 #include "common/log.h"
 #include "common/program.h"
 #include "common/text.h"
@@ -81,8 +82,8 @@ int bench_run(int argc, char **argv, const char *name, const char *doc, bench_ca
     argp_parse(&argp, argc, argv, 0, NULL, &bench);
     log_set_level(LOG_WARN);
     enum status status = find_folders(&bench, &error);
-    fprintf(stderr, "OpenBLAS %s, %s, %ld processors\n", blas_family(), program_allocator(),
-            sysconf(_SC_NPROCESSORS_ONLN));
+    fprintf(stderr, "OpenBLAS %s, kernels %s, %s, %ld processors\n", blas_family(),
+            kernel_clones_name(), program_allocator(), sysconf(_SC_NPROCESSORS_ONLN));
     for (; *cases != NULL && status == STATUS_OK; cases++)
         status = (*cases)(&bench, &error);
     return status == STATUS_OK ? 0 : program_fail(status, &error);

@@ -203,7 +203,7 @@ static void unknown_keys_are_named_with_their_line(void **state)
     expect_file_error(
         "\ntrian: {}\n",
         "PATH:2: trian: unknown section (there are: run, graph, sampler, model, task, "
-        "train, optimizer, consistency, servers, workers, checkpoint, network, "
+        "train, optimizer, embeddings, consistency, servers, workers, checkpoint, network, "
         "expect)");
     expect_file_error("model:\n  layers:\n    - type: relu\n    - type: linear\n      unit: 3\n",
                       "PATH:5: model.layers.1.unit: unknown key (in model.layers.1: type, units, "
@@ -248,14 +248,16 @@ static void values_of_a_wrong_type_are_named_with_their_line(void **state)
     expect_file_error("optimizer: {rate: 1e39}\n",
                       "PATH:1: optimizer.rate: '1e39' is not a number");
     expect_file_error("optimizer: {type: Adam}\n",
-                      "PATH:1: optimizer.type: 'Adam' is not one of sgd, adagrad, adam");
+                      "PATH:1: optimizer.type: 'Adam' is not one of sgd, momentum, adagrad, "
+                      "rowwise_adagrad, adam, adamw, ftrl");
     expect_file_error("model: {layers: [{units: 3}]}\n", "PATH:1: model.layers.0.type: missing");
     expect_file_error("run: {name: \"a\\0b\"}\n", "PATH:1: run.name: a zero byte in the value");
     expect_file_error("workers: 3\n",
                       "PATH:1: workers: a mapping expected, with keys of: count, lease_seconds");
-    expect_file_error("- a\n", "PATH:1: a mapping expected, with keys of: run, graph, sampler, "
-                               "model, task, train, optimizer, consistency, servers, workers, "
-                               "checkpoint, network, expect");
+    expect_file_error("- a\n",
+                      "PATH:1: a mapping expected, with keys of: run, graph, sampler, "
+                      "model, task, train, optimizer, embeddings, consistency, servers, workers, "
+                      "checkpoint, network, expect");
 }
 
 static void text_that_is_not_yaml_is_refused_with_its_line(void **state)
@@ -289,7 +291,8 @@ static void overrides_that_are_wrong_are_quoted(void **state)
                  "evaluate_every, patience, monitor)");
     expect_error(NULL, "epochs=3",
                  "--set epochs=3: unknown section (there are: run, graph, sampler, model, task, "
-                 "train, optimizer, consistency, servers, workers, checkpoint, network, expect)");
+                 "train, optimizer, embeddings, consistency, servers, workers, checkpoint, "
+                 "network, expect)");
     expect_error(NULL, "train.epochs", "--set train.epochs: key=value expected");
     expect_error(NULL, "train.monitor=f1",
                  "--set train.monitor=f1: train.monitor: \"f1\" is no metric: expected accuracy, "
@@ -357,6 +360,19 @@ static void values_out_of_range_are_named_with_who_set_them(void **state)
         {"optimizer.rate=0", "optimizer.rate: 0 is not greater than 0"},
         {"optimizer.beta1=1", "optimizer.beta1: 1 is not in [0, 1)"},
         {"optimizer.warmup=1.5", "optimizer.warmup: 1.5 is not in [0, 1]"},
+        {"optimizer.momentum=1", "optimizer.momentum: 1 is not in [0, 1)"},
+        {"optimizer.l1=-1", "optimizer.l1: -1 is less than 0"},
+        {"optimizer.l2=-1", "optimizer.l2: -1 is less than 0"},
+        {"optimizer.ftrl_beta=0", "optimizer.ftrl_beta: 0 is not greater than 0"},
+        {"optimizer.clip_value=-1", "optimizer.clip_value: -1 is less than 0"},
+        {"optimizer.clip_norm=-1", "optimizer.clip_norm: -1 is less than 0"},
+        {"embeddings.storage=int8", "embeddings.storage: 'int8' is not one of f32, bf16"},
+        {"embeddings.wire=f16", "embeddings.wire: 'f16' is not one of f32, bf16, int8"},
+        {"embeddings.admit_after=1048577", "embeddings.admit_after: 1048577 is more than 1048576"},
+        {"embeddings.evict=age",
+         "embeddings.evict: nothing to evict for: servers.rows_max, embeddings.bytes_max and "
+         "embeddings.evict_seconds are 0"},
+        {"embeddings.cache_behind=3", "embeddings.cache_behind: 3, but embeddings.cache_rows is 0"},
         {"servers.count=0", "servers.count: 0 is less than 1"},
         {"servers.count=1025", "servers.count: 1025 is more than 1024"},
         {"servers.slots=1", "servers.slots: 1 is less than the 2 shards of all servers"},
@@ -384,6 +400,39 @@ static void values_out_of_range_are_named_with_who_set_them(void **state)
     assert_int_equal(config->consistency.staleness, 2);
     config_destroy(config);
     config = load(path, "graph.edges=false", NULL); /* then no hop is sampled */
+    config_destroy(config);
+    expect_file_error("optimizer: {type: ftrl}\nmodel:\n  layers:\n"
+                      "  - {type: linear, weight_decay: 0.5}\n",
+                      "PATH:4: model.layers.0.weight_decay: 0.5, but optimizer.type is ftrl, which "
+                      "has optimizer.l2 in its place");
+}
+
+static void a_section_describes_the_table_of_embeddings(void **state)
+{
+    (void)state;
+    struct config *config = load(NULL, NULL, NULL);
+    assert_int_equal(config->embeddings.optimizer, CONFIG_ADAGRAD);
+    assert_int_equal(config->embeddings.storage, CONFIG_F32);
+    assert_int_equal(config->embeddings.wire, CONFIG_F32);
+    assert_int_equal(config->embeddings.evict, CONFIG_EVICT_NONE);
+    assert_true(config->optimizer.embedding_rate == 0.1f);
+    config_destroy(config);
+    write_config("embeddings: {optimizer: ftrl, storage: bf16, wire: int8, admit_after: 3,\n"
+                 "  evict: score, evict_seconds: 60, bytes_max: 9000000000,\n"
+                 "  cache_rows: 5000000000, cache_behind: 4}\n");
+    config = load(path, NULL, NULL);
+    assert_int_equal(config->embeddings.optimizer, CONFIG_FTRL);
+    assert_int_equal(config->embeddings.storage, CONFIG_BF16);
+    assert_int_equal(config->embeddings.wire, CONFIG_INT8);
+    assert_int_equal(config->embeddings.admit_after, 3);
+    assert_int_equal(config->embeddings.evict, CONFIG_EVICT_SCORE);
+    assert_int_equal(config->embeddings.evict_seconds, 60);
+    assert_true(config->embeddings.bytes_max == UINT64_C(9000000000));
+    assert_true(config->embeddings.cache_rows == UINT64_C(5000000000));
+    assert_int_equal(config->embeddings.cache_behind, 4);
+    config_destroy(config);
+    /* A limit of rows is a reason to evict, too. */
+    config = load(NULL, "embeddings.evict=age", "servers.rows_max=10");
     config_destroy(config);
 }
 
@@ -427,7 +476,8 @@ static void what_is_saved_loads_as_the_same(void **state)
         "graph: {import: ' - x', path: 'null'}\n"
         "sampler: {fanouts: [-1, 0]}\n"
         "model: {layers: [{type: sage, units: 7, relations: type, weight_decay: 1.1e-7}]}\n"
-        "optimizer: {rate: 0.1, epsilon: 1.17549435e-38, beta2: 0.99999994}\n");
+        "optimizer: {rate: 0.1, epsilon: 1.17549435e-38, beta2: 0.99999994, l1: 1.1e-7}\n"
+        "embeddings: {optimizer: rowwise_adagrad, wire: bf16, cache_rows: 7}\n");
     struct config *config = load(path, NULL, NULL);
     assert_int_equal(config_save(config, first, &error), STATUS_OK);
     struct config *again = load(first, NULL, NULL);
@@ -438,6 +488,7 @@ static void what_is_saved_loads_as_the_same(void **state)
     assert_string_equal(again->graph.path, "null");
     assert_int_equal(again->sampler.fanouts[0], -1);
     assert_memory_equal(&again->optimizer, &config->optimizer, sizeof config->optimizer);
+    assert_memory_equal(&again->embeddings, &config->embeddings, sizeof config->embeddings);
     assert_memory_equal(again->model.layers, config->model.layers, sizeof *config->model.layers);
     assert_int_equal(config_save(again, second, &error), STATUS_OK);
     char *left = read_text(first), *right = read_text(second);
@@ -471,6 +522,7 @@ int main(void)
         IN_FOLDER(variables_that_are_wrong_are_named),
         IN_FOLDER(variables_of_kubernetes_services_are_not_configuration),
         IN_FOLDER(values_out_of_range_are_named_with_who_set_them),
+        IN_FOLDER(a_section_describes_the_table_of_embeddings),
         IN_FOLDER(the_run_to_compare_with_is_checked_too),
         IN_FOLDER(what_is_saved_loads_as_the_same),
     };

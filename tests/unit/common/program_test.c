@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/blas.h"
+#include "common/kernel_clones.h"
 #include "common/program.h"
 #include "tests/support/process.h"
 
@@ -41,6 +42,7 @@ static int run_wait(int argc, char **argv)
 {
     (void)argc;
     (void)argv;
+    program_log_start();
     printf("waiting\n");
     fflush(stdout);
     while (!program_stop_requested())
@@ -122,6 +124,34 @@ static bool is_waiting(void *context)
     return pread(process->out_fd, out, sizeof out - 1, 0) > 0 && strstr(out, "waiting") != NULL;
 }
 
+/* The widest set of instructions that the processor has is named. */
+static void expect_chosen(const char *text, const char *before)
+{
+    const char *name = "default";
+#if KERNEL_CLONES_CHOSEN
+    bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&
+              __builtin_cpu_supports("fma");
+    bool v4 = v3 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+              __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vl");
+    name = v4 ? "x86-64-v4" : v3 ? "x86-64-v3" : "x86-64";
+#endif
+    const char *found = text == NULL ? NULL : strstr(text, before);
+    size_t bytes = strlen(name);
+    if (found != NULL) found += strlen(before);
+    if (found == NULL || strncmp(found, name, bytes) != 0 || found[bytes] == '-') {
+        fail_msg("'%s' lacks '%s%s'", text, before, name);
+    }
+}
+
+static void the_instruction_set_of_the_kernels_is_named(void **state)
+{
+    (void)state;
+    struct process process = {0};
+    assert_int_equal(run(&process, "--version", NULL), 0);
+    expect_chosen(process.out, "kernels ");
+    process_deinit(&process);
+}
+
 static void signals_ask_to_stop(void **state)
 {
     (void)state;
@@ -133,6 +163,7 @@ static void signals_ask_to_stop(void **state)
         assert_true(await(is_waiting, &process, 30));
         kill(process.pid, signals[i]);
         assert_int_equal(process_wait(&process, 30), 0);
+        expect_chosen(process.err, "kernels=");
         process_deinit(&process);
     }
 }
@@ -206,6 +237,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(wrong_command_lines_exit_with_64),
         cmocka_unit_test(help_and_version_are_answered_on_standard_output),
         cmocka_unit_test(a_failure_is_told_with_the_programs_name),
+        cmocka_unit_test(the_instruction_set_of_the_kernels_is_named),
         cmocka_unit_test(signals_ask_to_stop),
         cmocka_unit_test(the_widest_kernels_are_taken_without_being_asked),
         cmocka_unit_test(a_family_that_the_user_chose_stands_and_a_slow_one_is_told),

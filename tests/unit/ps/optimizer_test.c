@@ -340,6 +340,30 @@ static void adam_counts_the_steps_of_each_row(void **state)
     assert_true(isfinite(busy[0]));
 }
 
+/* The corrections at step counts far apart, and with betas at both ends of their range. */
+static void adam_corrects_the_bias_of_any_step(void **state)
+{
+    (void)state;
+    const float betas[] = {0, 0.5f, 0.9f, 0.999f, 0x1.fffffep-1f};
+    const float steps[] = {0, 1, 2, 99, 355, 1000, 41000, 42000, 1e6f, 0x1p24f - 2, 0x1p24f};
+    for (int b = 0; b < 5; b++) {
+        struct spec_fixture fixture;
+        fixture_of(&fixture, ADAM, 1);
+        fixture.optimizer.beta1 = fixture.optimizer.beta2 = betas[b];
+        struct optimizer optimizer = optimizer_make(&fixture.optimizer);
+        for (int s = 0; s < 11; s++) {
+            float row[4] = {0, 0.25f, 1.0f, steps[s]}, grad = 0.5f;
+            double beta = (double)betas[b], t = fmin((double)steps[s] + 1, 0x1p24);
+            double m = beta * 0.25 + (1 - beta) * 0.5, v = beta + (1 - beta) * 0.25;
+            double bias = 1 - pow(beta, t), e = (double)fixture.optimizer.epsilon;
+            double expected = -0.05 * (m / bias) / (sqrt(v / bias) + e);
+            optimizer_step(&optimizer, row, row + 1, &grad, 1, 0, 0.05f);
+            assert_true(fabs((double)row[0] - expected) <= 1e-6 * fabs(expected));
+            assert_true((double)row[3] == t);
+        }
+    }
+}
+
 static void only_finite_floats_are_finite(void **state)
 {
     (void)state;
@@ -373,6 +397,7 @@ int main(void)
         cmocka_unit_test(adamw_shrinks_values_by_the_rate_alone),
         cmocka_unit_test(the_rate_follows_the_clock_of_the_push),
         cmocka_unit_test(adam_counts_the_steps_of_each_row),
+        cmocka_unit_test(adam_corrects_the_bias_of_any_step),
         cmocka_unit_test(only_finite_floats_are_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
