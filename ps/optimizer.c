@@ -96,15 +96,31 @@ KERNEL_CLONES static void momentum_step(float *restrict values, float *restrict 
     }
 }
 
-KERNEL_CLONES static void adagrad_step(float *restrict values, float *restrict sums,
-                                       const float_unaligned *restrict grads, uint32_t count,
-                                       float rate, float epsilon, float decay)
+__attribute__((always_inline)) static inline void
+adagrad_one(float *restrict values, float *restrict sums, const float_unaligned *restrict grads,
+            uint32_t count, float rate, float epsilon, float decay)
 {
     for (uint32_t i = 0; i < count; i++) {
         float grad = grads[i] + decay * values[i];
         float sum = sums[i] + grad * grad;
         sums[i] = sum;
         values[i] -= rate * grad / (sqrtf(sum) + epsilon);
+    }
+}
+
+KERNEL_CLONES static void adagrad_step(float *values, float *sums, const float_unaligned *grads,
+                                       uint32_t count, float rate, float epsilon, float decay)
+{
+    adagrad_one(values, sums, grads, count, rate, epsilon, decay);
+}
+
+KERNEL_CLONES static void adagrad_rows(float *const *rows, const float_unaligned *const *grads,
+                                       uint32_t row_count, uint32_t count, float rate,
+                                       float epsilon, float decay)
+{
+    for (uint32_t r = 0; r < row_count; r++) {
+        if (rows[r] == NULL) continue;
+        adagrad_one(rows[r], rows[r] + count, grads[r], count, rate, epsilon, decay);
     }
 }
 
@@ -321,6 +337,21 @@ void optimizer_step(const struct optimizer *optimizer, float *values, float *sta
         step_clipped(optimizer, values, state, grads, count, weight_decay, rate);
     } else {
         step_row(optimizer, values, state, grads, count, weight_decay, rate);
+    }
+}
+
+void optimizer_step_rows(const struct optimizer *optimizer, float *const *rows,
+                         const float_unaligned *const *grads, uint32_t row_count, uint32_t count,
+                         float weight_decay, float rate)
+{
+    bool clips = optimizer->clip_value > 0.0f || optimizer->clip_norm > 0.0f;
+    if (optimizer->kind == ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAGRAD && !clips) {
+        adagrad_rows(rows, grads, row_count, count, rate, optimizer->epsilon, weight_decay);
+        return;
+    }
+    for (uint32_t r = 0; r < row_count; r++) {
+        if (rows[r] == NULL) continue;
+        optimizer_step(optimizer, rows[r], rows[r] + count, grads[r], count, weight_decay, rate);
     }
 }
 

@@ -68,6 +68,12 @@ float optimizer_rate(const struct optimizer *optimizer, float rate_scale, uint64
 void optimizer_step(const struct optimizer *optimizer, float *values, float *state,
                     const float_unaligned *grads, uint32_t count, float weight_decay, float rate);
 
+/* The same for a block of rows in one call: rows[row_count], each values[count] and its state
+ * behind them, along grads[row_count]. NULL rows are passed over. */
+void optimizer_step_rows(const struct optimizer *optimizer, float *const *rows,
+                         const float_unaligned *const *grads, uint32_t row_count, uint32_t count,
+                         float weight_decay, float rate);
+
 /* False when a NaN or an infinity is among floats[count]. */
 bool floats_finite(const float_unaligned *floats, uint32_t count);
 

@@ -10,6 +10,7 @@
 #define ENTRY_AHEAD 48u
 #define ROW_AHEAD   24u
 #define RING        64u /* a power of two above both */
+#define BLOCK       16u /* rows of a push that are stepped together */
 #define LINE_FLOATS 16u
 /* The processor's own prefetcher follows longer rows. */
 #define LINES_AHEAD_MAX 32u
@@ -17,7 +18,7 @@
 enum status table_sparse_init(struct table_sparse *table, const Anthill__TableSpec *spec)
 {
     *table = (struct table_sparse){0};
-    table->values = malloc(spec->dim * sizeof *table->values);
+    table->values = malloc((size_t)BLOCK * spec->dim * sizeof *table->values);
     enum status status = table_rows_init(&table->rows, spec);
     return table->values == NULL ? STATUS_NOMEM : status;
 }
@@ -301,20 +302,27 @@ static void step_narrow(struct table_sparse *table, uint64_t key, float *row,
                            rng_key(rows->spec->seed + rows->stamp, key));
 }
 
-static inline void step(struct table_sparse *table, uint64_t key, float *row,
-                        const float_unaligned *gradient, float rate)
+/* Steps the rows of keys[count]; NULL rows are passed over. Keys follow those of the call before.
+ */
+static void step_block(struct table_sparse *table, const uint64_unaligned *keys, float *const *rows,
+                       uint32_t first, uint32_t count, const struct gradients *gradients,
+                       const struct push_batch *batch, struct push_cursor *cursor, float rate)
 {
-    const struct table_rows *rows = &table->rows;
-    float decay = rows->spec->optimizer->weight_decay;
-    if (rows->narrow) {
-        step_narrow(table, key, row, gradient, decay, rate);
-    } else {
-        optimizer_step(&rows->optimizer, row, row + rows->value_words, gradient, rows->dim, decay,
-                       rate);
+    struct table_rows *of = &table->rows;
+    const float_unaligned *grads[BLOCK];
+    float decay = of->spec->optimizer->weight_decay;
+    for (uint32_t i = 0; i < count; i++) {
+        if (rows[i] == NULL) continue;
+        grads[i] = push_batch_gradient(batch, cursor, gradients, first + i,
+                                       table->values + (size_t)i * of->dim);
+        if (of->narrow) step_narrow(table, keys[first + i], rows[i], grads[i], decay, rate);
     }
+    if (of->narrow) return;
+    optimizer_step_rows(&of->optimizer, rows, grads, count, of->dim, decay, rate);
 }
 
-/* Where no row can fail to appear: each is found, created or not, and stepped a little later. */
+/* Where no row can fail to appear: while the rows of one block are stepped, those of the next are
+ * on their way. */
 static enum status push_at_once(struct table_sparse *table, const uint64_unaligned *keys,
                                 uint32_t key_count, const struct gradients *gradients,
                                 const struct push_batch *batch, float rate, struct error *error)
@@ -322,11 +330,12 @@ static enum status push_at_once(struct table_sparse *table, const uint64_unalign
     struct table_rows *rows = &table->rows;
     struct pipeline pipeline;
     struct push_cursor found = {0}, stepped = {0};
-    float *ring[RING];
+    float *blocks[2][BLOCK];
     bool creates = push_creates(table);
     pipeline_begin(&pipeline, &rows->index, keys, key_count);
-    for (uint32_t i = 0; i < key_count + ROW_AHEAD; i++) {
-        if (i < key_count) {
+    for (uint64_t first = 0; first < key_count + (uint64_t)BLOCK; first += BLOCK) {
+        float **block = blocks[first / BLOCK % 2], **before = blocks[(first / BLOCK + 1) % 2];
+        for (uint32_t i = (uint32_t)first; i < key_count && i < first + BLOCK; i++) {
             struct index_entry *entry = pipeline_find(&pipeline, &rows->index, keys, key_count, i);
             float *row = NULL;
             if (push_batch_repeats(batch, &found, i)) {
@@ -338,13 +347,12 @@ static enum status push_at_once(struct table_sparse *table, const uint64_unalign
                 enum status status = table_rows_create(rows, keys[i], false, true, &row, error);
                 CHECK(status == STATUS_OK); /* reserved */
             }
-            ring[i % RING] = row;
+            block[i - first] = row;
         }
-        if (i < ROW_AHEAD || ring[(i - ROW_AHEAD) % RING] == NULL) continue;
-        uint32_t j = i - ROW_AHEAD;
-        const float_unaligned *gradient =
-            push_batch_gradient(batch, &stepped, gradients, j, table->values);
-        step(table, keys[j], ring[j % RING], gradient, rate);
+        if (first == 0) continue;
+        uint32_t begin = (uint32_t)first - BLOCK, left = key_count - begin;
+        step_block(table, keys, before, begin, left < BLOCK ? left : BLOCK, gradients, batch,
+                   &stepped, rate);
     }
     return STATUS_OK;
 }
@@ -385,13 +393,10 @@ static void step_rows(struct table_sparse *table, const uint64_unaligned *keys, 
                       const struct gradients *gradients, const struct push_batch *batch, float rate)
 {
     struct push_cursor cursor = {0};
-    for (uint32_t i = 0; i < key_count; i++) {
-        if (i + ROW_AHEAD < key_count && batch->rows[i + ROW_AHEAD] != NULL) {
-            prefetch_row(batch->rows[i + ROW_AHEAD], table->rows.store.floats);
-        }
-        if (batch->rows[i] == NULL) continue;
-        step(table, keys[i], batch->rows[i],
-             push_batch_gradient(batch, &cursor, gradients, i, table->values), rate);
+    for (uint32_t first = 0; first < key_count; first += BLOCK) {
+        uint32_t left = key_count - first;
+        step_block(table, keys, batch->rows + first, first, left < BLOCK ? left : BLOCK, gradients,
+                   batch, &cursor, rate);
     }
 }
 

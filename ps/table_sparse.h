@@ -21,7 +21,7 @@ struct table_sparse {
     struct table_rows rows;
     uint32_t *missing; /* [missing_capacity] scratch: places of keys that have no row */
     uint32_t missing_count, missing_capacity;
-    float *values; /* [dim] scratch */
+    float *values; /* [rows of a block, dim] scratch */
 };
 
 /*   errors   STATUS_NOMEM */

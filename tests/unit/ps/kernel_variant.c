@@ -10,6 +10,7 @@
 #define optimizer_state_floats VARIANT(optimizer_state_floats)
 #define optimizer_rate         VARIANT(optimizer_rate)
 #define optimizer_step         VARIANT(optimizer_step)
+#define optimizer_step_rows    VARIANT(optimizer_step_rows)
 #define floats_finite          VARIANT(floats_finite)
 #define floats_add             VARIANT(floats_add)
 #define row_codec_bytes        VARIANT(row_codec_bytes)
@@ -29,6 +30,7 @@
 
 const struct kernel_variant VARIANT(kernel_variant) = {
     .step = optimizer_step,
+    .step_rows = optimizer_step_rows,
     .all_finite = floats_finite,
     .add = floats_add,
     .encode = row_codec_encode,

@@ -9,6 +9,7 @@
 
 struct kernel_variant {
     __typeof__(optimizer_step) *step;
+    __typeof__(optimizer_step_rows) *step_rows;
     __typeof__(floats_finite) *all_finite;
     __typeof__(floats_add) *add;
     __typeof__(row_codec_encode) *encode;

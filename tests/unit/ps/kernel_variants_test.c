@@ -51,8 +51,14 @@ static void run_optimizers(const struct kernel_variant *variant, uint64_t seed,
             fill_random(&rng, row, count);
             for (int t = 0; t < STEPS; t++) {
                 fill_random(&rng, grads, count);
-                variant->step(&optimizer, row, row + count, grads, count,
-                              count % 5 == 0 ? 0.01f : 0.0f, 0.1f / (float)(t + 1));
+                float decay = count % 5 == 0 ? 0.01f : 0.0f, rate = 0.1f / (float)(t + 1);
+                float *rows[] = {NULL, row};
+                const float_unaligned *gradients[] = {NULL, grads};
+                if (t % 2 == 0) {
+                    variant->step(&optimizer, row, row + count, grads, count, decay, rate);
+                } else {
+                    variant->step_rows(&optimizer, rows, gradients, 2, count, decay, rate);
+                }
             }
             keep(results, row, (count + optimizer_state_floats(&optimizer, count)) * sizeof(float));
         }
@@ -111,9 +117,9 @@ static void run_sums_and_first_values(const struct kernel_variant *variant, uint
 static void compare_versions(run_kernels *run)
 {
     const struct kernel_variant shipped = {
-        optimizer_step,         floats_finite,    floats_add,
-        row_codec_encode,       row_codec_decode, row_codec_finite,
-        bf16_narrow_stochastic, initializer_fill};
+        optimizer_step,   optimizer_step_rows,    floats_finite,
+        floats_add,       row_codec_encode,       row_codec_decode,
+        row_codec_finite, bf16_narrow_stochastic, initializer_fill};
     bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&
               __builtin_cpu_supports("fma");
     bool v4 = v3 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
