@@ -69,7 +69,7 @@ void table_index_move(struct table_index *index, uint64_t slots);
 uint64_t table_index_bytes(const struct table_index *index);
 uint64_t table_index_bytes_next(const struct table_index *index);
 
-/* The entries whose hashes are in [*cursor, ...], up to entries_max (at least 64) of them in no
+/* The entries whose hashes are in [*cursor, ...], up to entries_max (at least 2) of them in no
  * order, borrowed until the index changes; *cursor is where to go on, 0 when these were the last.
  * Keys that come and go, and growing, do not disturb the others. */
 void table_index_scan(const struct table_index *index, uint64_t *cursor,

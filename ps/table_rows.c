@@ -9,9 +9,10 @@
 
 #define NS_PER_USE_UNIT UINT64_C(10000000)
 #define USE_UNITS_PER_S 100u
-/* An eviction looks at about so many rows and takes the worst; a sample of 10 comes close to the
- * true order (as Redis does and has measured). */
-#define SAMPLE_ENTRIES 64u
+/* An eviction looks at about 30 rows in a few places and takes the worst: that comes close to the
+ * true order. Rows of one place alone would be used up sooner than others. */
+#define SAMPLE_PLACES  4u
+#define PLACE_ENTRIES  32u
 #define EVICTION_TRIES 64u
 /* The sweep goes round once in so many ticks, or pushes, whichever is sooner. */
 #define SWEEP_TICKS      64u
@@ -108,7 +109,8 @@ bool table_rows_reserve(struct table_rows *rows, uint32_t count)
            table_index_reserve(&rows->index, count) == STATUS_OK;
 }
 
-/* The worst of a sample, and the others' scores count half; NULL when none may go. */
+/* The worst of a sample; NULL when none may go. Scores of the sample fade: by half while about a
+ * third of the table is replaced. */
 static struct index_entry *choose_victim(struct table_rows *rows, struct index_entry **entries,
                                          uint32_t entry_count, bool in_push)
 {
@@ -120,7 +122,7 @@ static struct index_entry *choose_victim(struct table_rows *rows, struct index_e
         if (in_push && entry->version == rows->stamp) continue;
         uint32_t *use = row_store_use(&rows->store, entry->row_plus_one - 1);
         uint32_t badness = score ? UINT32_MAX - *use : rows->now - *use;
-        if (score) *use /= 2;
+        if (score) *use -= *use / 16 + (*use > 0);
         if (victim != NULL && badness <= worst) continue;
         victim = entry;
         worst = badness;
@@ -128,18 +130,29 @@ static struct index_entry *choose_victim(struct table_rows *rows, struct index_e
     return victim;
 }
 
+/* Rows from anywhere; where that finds none, the next ones in the order of the sweep. */
+static uint32_t take_sample(struct table_rows *rows, bool in_turn, struct index_entry **entries)
+{
+    uint32_t count = 0;
+    for (uint32_t place = 0; place < SAMPLE_PLACES; place++) {
+        uint32_t more = 0;
+        uint64_t cursor = in_turn ? rows->sweep_cursor : rng_mix(++rows->eviction_serial);
+        table_index_scan(&rows->index, &cursor, entries + count, PLACE_ENTRIES, &more);
+        if (in_turn) rows->sweep_cursor = cursor;
+        count += more;
+    }
+    return count;
+}
+
 static bool evict_one(struct table_rows *rows, bool in_push)
 {
     for (uint32_t i = 0; i < EVICTION_TRIES; i++) {
-        struct index_entry *entries[SAMPLE_ENTRIES];
-        uint32_t entry_count = 0;
-        /* Two tries in three start anywhere; the others make sure that a few rows are found. */
-        uint64_t cursor = i % 3 == 2 ? rows->sweep_cursor : rng_mix(++rows->eviction_serial);
-        table_index_scan(&rows->index, &cursor, entries, SAMPLE_ENTRIES, &entry_count);
-        if (i % 3 == 2) rows->sweep_cursor = cursor;
+        struct index_entry *entries[SAMPLE_PLACES * PLACE_ENTRIES];
+        uint32_t entry_count = take_sample(rows, i % 2 == 1, entries);
         struct index_entry *victim = choose_victim(rows, entries, entry_count, in_push);
         if (victim == NULL) continue;
         table_rows_remove(rows, victim);
+        if (!in_push) table_rows_next_stamp(rows);
         rows->stats.evicted++;
         return true;
     }
@@ -250,6 +263,7 @@ static void sweep_some(struct table_rows *rows)
     for (uint32_t i = 0; i < entry_count; i++) {
         if (sweep_entry(rows, entries[i])) keys[key_count++] = entries[i]->key;
     }
+    if (key_count > 0) table_rows_next_stamp(rows);
     for (uint32_t i = 0; i < key_count; i++) { /* a removal moves other entries */
         struct index_entry *entry =
             table_index_find(&rows->index, keys[i], table_index_hash(keys[i]));

@@ -78,7 +78,8 @@ enum status table_rows_create(struct table_rows *rows, uint64_t key, bool blank,
 /* True when so many rows can be created without an error and without an eviction. */
 bool table_rows_reserve(struct table_rows *rows, uint32_t count);
 
-/* Removes the row of an entry. */
+/* Removes the row of an entry. A row that appears later under its key has to have a later version
+ * than any copy of this one: begin a stamp, but within a push. */
 void table_rows_remove(struct table_rows *rows, struct index_entry *entry);
 
 void table_rows_tick(struct table_rows *rows, uint64_t now_ns);
@@ -103,7 +104,7 @@ static inline float *table_rows_at(const struct table_rows *rows, const struct i
     return row_store_at(&rows->store, entry->row_plus_one - 1);
 }
 
-/* The number of the push, assignment or cut that begins. */
+/* The number of the push, assignment, removal or cut that begins. */
 static inline void table_rows_next_stamp(struct table_rows *rows)
 {
     if (++rows->stamp == 0) rows->stamp = 1;

@@ -472,6 +472,7 @@ uint32_t table_sparse_delete(struct table_sparse *table, const uint64_unaligned 
                              uint32_t key_count)
 {
     uint32_t deleted = 0;
+    table_rows_next_stamp(&table->rows);
     for (uint32_t i = 0; i < key_count; i++) {
         struct index_entry *entry = find(table, keys[i]);
         if (entry == NULL) continue;
