@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -36,10 +37,20 @@ static enum status map(int fd, uint64_t bytes, void **base, struct error *error)
         enum status status = errno == ENOMEM ? STATUS_NOMEM : STATUS_INVALID;
         return error_set_errno(error, status, errno, "mapping %" PRIu64 " shared bytes", bytes);
     }
-    (void)madvise(mapped, bytes, MADV_HUGEPAGE);  /* where the system lends them: fewer faults */
+    (void)madvise(mapped, bytes, MADV_HUGEPAGE); /* where the system lends them: fewer faults */
     (void)madvise(mapped, bytes, MADV_DONTDUMP); /* a dump would hold it once a process */
     *base = mapped;
     return STATUS_OK;
+}
+
+/* Beyond the limit of a file's size ftruncate would not fail but end the process. */
+static enum status check_limit(uint64_t bytes, struct error *error)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= bytes) return STATUS_OK;
+    return error_set(error, STATUS_DENIED,
+                     "shared memory of %" PRIu64 " bytes: files may have %llu", bytes,
+                     (unsigned long long)limit.rlim_cur);
 }
 
 enum status shared_memory_init(struct shared_memory *memory, uint64_t bytes, struct error *error)
@@ -47,6 +58,7 @@ enum status shared_memory_init(struct shared_memory *memory, uint64_t bytes, str
     *memory = (struct shared_memory){.bytes = bytes, .fd = -1};
     struct header header = {.magic = MAGIC};
     enum status status = check_bytes(bytes, error);
+    if (status == STATUS_OK) status = check_limit(bytes, error);
     if (status != STATUS_OK) return status;
     if (getrandom(&header.nonce, sizeof header.nonce, 0) != sizeof header.nonce)
         return error_set_errno(error, STATUS_IO, errno, "getrandom");

@@ -21,7 +21,8 @@ struct shared_memory {
 };
 
 /* Makes memory of `bytes` bytes (whole pages); pages are there once they are touched.
- *   errors   STATUS_INVALID for a size that cannot be; STATUS_NOMEM, STATUS_IO */
+ *   errors   STATUS_INVALID for a size that cannot be, STATUS_DENIED for one that the process may
+ *            not have; STATUS_NOMEM, STATUS_IO */
 enum status shared_memory_init(struct shared_memory *memory, uint64_t bytes,
                                struct error *error) MUST_CHECK;
 

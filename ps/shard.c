@@ -26,6 +26,8 @@ void shard_clear(struct shard *shard)
 {
     while (shard->table_count > 0)
         drop_last_table(shard);
+    for (uint32_t i = 0; i < shard->sessions.count; i++)
+        shard_memory_close(shard, &shard->sessions.items[i]);
     session_set_deinit(&shard->sessions);
     staleness_deinit(&shard->staleness);
     waiting_pulls_deinit(&shard->waiting);
@@ -36,6 +38,7 @@ void shard_destroy(struct shard *shard)
     if (shard == NULL) return;
     shard_clear(shard);
     free(shard->tables);
+    free(shard->block_keys);
     free(shard);
 }
 
@@ -135,11 +138,13 @@ enum status shard_hello(struct shard *shard, struct shard_request *request, uint
     }
     session->open = true;
     session->seen_ns = now_ns;
+    if (hello->memory != NULL) shard_memory_open(shard, session, hello->memory);
     Anthill__HelloReply body = ANTHILL__HELLO_REPLY__INIT;
     body.incarnation = shard->options.incarnation;
     body.n_table_ids = hello->n_tables;
     body.table_ids = ids;
     body.sequence_next = session->window.highest + 1;
+    body.memory_mapped = hello->memory != NULL && session->memory.base != NULL;
     Anthill__Envelope reply = ANTHILL__ENVELOPE__INIT;
     reply.body_case = ANTHILL__ENVELOPE__BODY_HELLO_REPLY;
     reply.hello_reply = &body;
@@ -214,10 +219,18 @@ void shard_set_map_version(struct shard *shard, uint64_t version)
     shard->map_version = version;
 }
 
+void shard_drop_waiting(struct shard *shard, uint32_t place)
+{
+    struct session *session =
+        session_set_find(&shard->sessions, shard->waiting.items[place].session);
+    if (session != NULL) session->waiting--;
+    waiting_pulls_remove(&shard->waiting, place);
+}
+
 static void drop_waiting(struct shard *shard, uint64_t session)
 {
     for (uint32_t i = shard->waiting.count; i-- > 0;) {
-        if (shard->waiting.items[i].session == session) waiting_pulls_remove(&shard->waiting, i);
+        if (shard->waiting.items[i].session == session) shard_drop_waiting(shard, i);
     }
 }
 
@@ -230,6 +243,7 @@ void shard_tick(struct shard *shard, uint64_t now_ns, struct outbox *outbox)
         if (now_ns - session->seen_ns <= shard->options.session_idle_ns) continue;
         staleness_leave(&shard->staleness, session->id);
         drop_waiting(shard, session->id);
+        shard_memory_close(shard, session);
         session_set_remove(&shard->sessions, session);
     }
     shard_progress(shard, outbox);
@@ -248,6 +262,7 @@ void shard_stats(const struct shard *shard, struct shard_stats *stats)
         .sessions = shard->sessions.count,
         .trainers = shard->staleness.count,
         .clock_min = shard->staleness.clock_min,
+        .memories = shard->memories,
     };
     for (uint32_t i = 0; i < shard->table_count; i++) {
         stats->rows += table_row_count(shard->tables[i].table);

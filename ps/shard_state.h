@@ -5,11 +5,13 @@
 #include "ps/gradient_sums.h"
 #include "ps/session_set.h"
 #include "ps/shard.h"
+#include "ps/shared_block.h"
 #include "ps/staleness.h"
 #include "ps/table.h"
 #include "ps/waiting_pulls.h"
 
-#define SHARD_TABLES_MAX 1024u
+#define SHARD_TABLES_MAX   1024u
+#define SHARD_MEMORIES_MAX 1024u
 
 struct shard_table {
     struct table *table;
@@ -24,6 +26,9 @@ struct shard {
     struct session_set sessions;
     struct staleness staleness;
     struct waiting_pulls waiting;
+    uint32_t memories;
+    uint64_t
+        *block_keys; /* [SHARED_BLOCK_KEYS_MAX], and as many positions behind; NULL: none yet */
     uint64_t pulls, pushes, pulled_rows, pushed_rows, repeated_pushes, refused;
 };
 
@@ -50,6 +55,37 @@ enum status shard_push(struct shard *shard, const struct shard_request *request,
                        struct error *error) MUST_CHECK;
 enum status shard_advance(struct shard *shard, const struct shard_request *request,
                           struct error *error) MUST_CHECK;
+
+/* ---- shared memory (shard_memory.c) --------------------------------------------------------- */
+
+/* What a request's block says, copied out and checked. */
+struct block_part {
+    struct shared_block *block; /* NULL: the payload is in frames */
+    uint64_t id;
+    enum block_phase phase;    /* BLOCK_PENDING: to be done; BLOCK_DONE: has been; 0: out of date */
+    const uint64_t *keys;      /* [key_count] until the next block is read */
+    const uint32_t *positions; /* [key_count], all within the memory; NULL: 0, 1, 2 ... */
+    unsigned char *rows;       /* of place 0, in the client's memory */
+};
+
+/* Maps the memory of a Hello unless it is mapped. A session that comes with another memory loses
+ * the old one, and its pulls that wait for it. */
+void shard_memory_open(struct shard *shard, struct session *session,
+                       const Anthill__SharedMemory *memory);
+void shard_memory_close(struct shard *shard, struct session *session);
+
+/* Reads block `number` of the session for the request `id` of key_count rows of row_bytes.
+ *   errors   STATUS_INVALID for a block that is none, or leads out of the memory; STATUS_NOMEM */
+enum status shard_memory_read(struct shard *shard, const struct session *session, uint32_t number,
+                              uint64_t id, uint32_t key_count, uint64_t row_bytes,
+                              struct block_part *part, struct error *error) MUST_CHECK;
+
+/* From here until shard_memory_leave the rows are the shard's. False: the client has withdrawn. */
+bool shard_memory_take(const struct block_part *part);
+void shard_memory_leave(const struct block_part *part, bool done);
+
+/* Removes pull `place` of those that wait. */
+void shard_drop_waiting(struct shard *shard, uint32_t place);
 
 /* After trainers moved or left: applies the sums that are due and answers the pulls that may be
  * answered, in the order of their arrival. */

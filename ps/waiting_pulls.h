@@ -18,6 +18,10 @@ struct waiting_pull {
     uint32_t table, key_count;
     bool read_only;
     uint64_t *keys; /* owned */
+    /* Of a pull to shared memory: block 0 is none. */
+    uint32_t block;
+    uint32_t *positions; /* NULL, or behind the keys */
+    uint64_t rows;       /* offset in the memory */
 };
 
 /* Zero-initialised is empty. In the order of arrival. */
@@ -33,10 +37,10 @@ void waiting_pulls_deinit(struct waiting_pulls *pulls);
 struct waiting_pull *waiting_pulls_find(const struct waiting_pulls *pulls, uint64_t session,
                                         uint64_t request);
 
-/* Adds a copy of `pull` with its keys copied from `keys`.
+/* Adds a copy of `pull` with its keys copied from `keys`, and its positions unless they are NULL.
  *   errors   STATUS_BUSY when WAITING_BYTES_MAX wait, STATUS_NOMEM */
 enum status waiting_pulls_add(struct waiting_pulls *pulls, const struct waiting_pull *pull,
-                              const uint64_unaligned *keys) MUST_CHECK;
+                              const uint64_unaligned *keys, const uint32_t *positions) MUST_CHECK;
 
 /* Removes item `place`; its keys are freed, the order is kept. */
 void waiting_pulls_remove(struct waiting_pulls *pulls, uint32_t place);
