@@ -35,6 +35,16 @@ void client_core_destroy(struct client_core *core);
 enum status client_core_start(struct client_core *core, uint64_t session,
                               const Anthill__SlotMap *map, struct error *error) MUST_CHECK;
 
+/* Shares memory with the shards whose endpoint is on this host, before the first table is opened:
+ * they map it at Hello. See client_memory_alloc.
+ *   base     borrowed, until client_core_destroy; base[where->bytes], which say where it is to be
+ *            found by others */
+void client_core_share(struct client_core *core, void *base, const Anthill__SharedMemory *where);
+/* A piece of it, not initialised; NULL when there is none, or no room. */
+void *client_core_memory_alloc(struct client_core *core, uint64_t bytes);
+/* False: it is no piece of it. */
+bool client_core_memory_free(struct client_core *core, void *memory);
+
 /* STATUS_OK: the coordinator has let it in; STATUS_BUSY: no answer yet; else why not. */
 enum status client_core_joined(struct client_core *core, struct error *error);
 
@@ -59,6 +69,10 @@ uint64_t client_core_clock(const struct client_core *core);
 const Anthill__TableSpec *client_core_table_spec(const struct client_core *core, uint32_t table);
 /* The table's number; UINT32_MAX: there is none of this name. */
 uint32_t client_core_table_find(const struct client_core *core, const char *name);
+
+/* As client_set_encoding. */
+enum status client_core_set_encoding(struct client_core *core, uint32_t table,
+                                     Anthill__Encoding encoding, struct error *error) MUST_CHECK;
 
 /* Requests: as their namesakes in client.h. A ticket is for client_core_ended.
  *   errors   STATUS_INVALID for an unknown table; STATUS_NOMEM; STATUS_BUSY for a second table

@@ -99,6 +99,8 @@ static void put_hello(struct client_link *link, struct client_shared *shared, ui
     Anthill__Hello hello = ANTHILL__HELLO__INIT;
     hello.n_tables = table_count;
     hello.tables = shared->tables;
+    bool same_host = strncmp(link->endpoint, "ipc://", 6) == 0;
+    if (same_host && shared->blocks.base != NULL) hello.memory = &shared->blocks.where;
     Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
     envelope.request = link->hello_id;
     envelope.body_case = ANTHILL__ENVELOPE__BODY_HELLO;
@@ -114,8 +116,14 @@ static void put_pull(struct client_link *link, const struct client_shared *share
     pull.key_count = part->key_count;
     pull.clock = part->clock;
     pull.read_only = part->read_only;
+    pull.block = part->block;
     envelope->body_case = ANTHILL__ENVELOPE__BODY_PULL;
     envelope->pull = &pull;
+    if (part->block != 0) {
+        put(link, shared, envelope, NULL, 0);
+        return;
+    }
+    pull.encoding = part->encoding;
     struct frame keys = part_buffer_keys_frame(part->buffer);
     put(link, shared, envelope, &keys, 1);
 }
@@ -128,10 +136,16 @@ static void put_push(struct client_link *link, const struct client_shared *share
     push.key_count = part->key_count;
     push.clock = part->clock;
     push.rate_scale = part->rate_scale;
+    push.block = part->block;
     envelope->body_case = ANTHILL__ENVELOPE__BODY_PUSH;
     envelope->push = &push;
+    if (part->block != 0) {
+        put(link, shared, envelope, NULL, 0);
+        return;
+    }
+    push.encoding = part->encoding;
     struct frame payload[2] = {part_buffer_keys_frame(part->buffer),
-                               part_buffer_grads_frame(part->buffer)};
+                               part_buffer_values_frame(part->buffer)};
     put(link, shared, envelope, payload, 2);
 }
 
@@ -153,6 +167,8 @@ static void send_part(struct client_link *link, struct client_shared *shared, st
     Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
     envelope.request = part->id;
     envelope.sequence = part->sequence;
+    if (part->block != 0 && !link->memory_mapped) client_blocks_leave(&shared->blocks, part);
+    part->incarnation = link->incarnation;
     switch (part->kind) {
     case PART_PULL:
         put_pull(link, shared, part, &envelope);
@@ -271,14 +287,16 @@ void client_link_tick(struct client_link *link, struct client_shared *shared, ui
     check_silence(link, shared, now_ns);
 }
 
-/* Whatever is unanswered goes out again at the next tick. */
-static void repeat_all(struct client_link *link)
+/* Whatever is unanswered goes out again at the next tick; what stands in blocks is offered again
+ * when the shard that had it has `restarted`. */
+static void repeat_all(struct client_link *link, struct client_shared *shared, bool restarted)
 {
-    for (struct part *part = link->pushes_sent.head; part != NULL; part = part->next) {
-        part->due_ns = 0;
-    }
-    for (struct part *part = link->pulls_sent.head; part != NULL; part = part->next) {
-        part->due_ns = 0;
+    const struct part_list *lists[2] = {&link->pushes_sent, &link->pulls_sent};
+    for (unsigned i = 0; i < 2; i++) {
+        for (struct part *part = lists[i]->head; part != NULL; part = part->next) {
+            part->due_ns = 0;
+            if (restarted && part->block != 0) client_blocks_offer_again(&shared->blocks, part);
+        }
     }
     link->due_ns = 0;
 }
@@ -307,6 +325,7 @@ static void handle_hello_reply(struct client_link *link, struct client_shared *s
     link->hello_id = 0;
     link->hello_due_ns = 0;
     link->refused_ns = 0;
+    link->memory_mapped = reply->memory_mapped && shared->blocks.base != NULL;
     if (was_open && !restarted && table_count == 0) return;
     if (was_open && restarted) { /* found out by asking whether it is alive */
         close_session(link);
@@ -329,7 +348,7 @@ static void handle_hello_reply(struct client_link *link, struct client_shared *s
     link->state = LINK_OPEN;
     link->incarnation = reply->incarnation;
     if (reply->sequence_next > link->sequence_next) link->sequence_next = reply->sequence_next;
-    repeat_all(link);
+    repeat_all(link, shared, restarted);
     if (restarted && shared->trains) enter_again(link, shared, now_ns);
 }
 
@@ -393,6 +412,18 @@ static bool answers(const struct part *part, const Anthill__Envelope *envelope)
     return false;
 }
 
+/* An answer of a shard that has restarted since, while the part stands in a block: the rows are not
+ * there, or the one that runs now is at them. The part is asked for again. */
+static bool is_outdated(const struct client_shared *shared, const struct part *part,
+                        const struct message *message)
+{
+    if (part->kind == PART_PULL) {
+        return part->block != 0 ? !client_blocks_done(&shared->blocks, part)
+                                : part->left_block && message->payload_count == 0;
+    }
+    return part->block != 0 && client_blocks_taken(&shared->blocks, part);
+}
+
 struct part *client_link_receive(struct client_link *link, struct client_shared *shared,
                                  uint64_t now_ns, const struct message *message,
                                  enum status *status, struct error *error)
@@ -416,6 +447,7 @@ struct part *client_link_receive(struct client_link *link, struct client_shared 
         *status = handle_part_error(link, shared, now_ns, part, envelope, error);
         if (*status == STATUS_OK) return NULL;
     } else if (answers(part, envelope)) {
+        if (is_outdated(shared, part, message)) return NULL;
         *status = STATUS_OK;
         if (part->kind == PART_ADVANCE) link->clock = envelope->advance_reply->clock;
     } else {

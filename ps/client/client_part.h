@@ -4,6 +4,7 @@
 #define ANTHILL_PS_CLIENT_CLIENT_PART_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/wire.h"
@@ -12,32 +13,41 @@ struct request;
 
 enum part_kind { PART_PULL, PART_PUSH, PART_ADVANCE };
 
-/* Keys and gradients of a part. Every copy that is on its way holds a reference, so that a part can
+/* Keys and values of a part. Every copy that is on its way holds a reference, so that a part can
  * be sent again without copying and may end while an old copy is still being sent. */
 struct part_buffer;
 
-/* keys[key_count] and, for pushes, grads[float_count], to be filled in.
+/* keys[key_count] and, for pushes, value_bytes of rows, to be filled in.
  *   owner    returns owned; part_buffer_unref; NULL when memory is used up */
-struct part_buffer *part_buffer_create(uint32_t key_count, uint64_t float_count);
+struct part_buffer *part_buffer_create(uint32_t key_count, size_t value_bytes);
 void part_buffer_unref(struct part_buffer *buffer);
 uint64_t *part_buffer_keys(struct part_buffer *buffer);
-float *part_buffer_grads(struct part_buffer *buffer);
+void *part_buffer_values(struct part_buffer *buffer);
 /* Frames that share the buffer; each holds a reference until it is released. */
 struct frame part_buffer_keys_frame(struct part_buffer *buffer);
-struct frame part_buffer_grads_frame(struct part_buffer *buffer);
+struct frame part_buffer_values_frame(struct part_buffer *buffer);
 
 struct part {
     struct part *next, *previous; /* in one of its link's lists */
     uint64_t id;                  /* Envelope.request */
     uint32_t link;                /* which */
     enum part_kind kind;
-    struct request *request; /* NULL: nobody waits for it */
-    struct part_buffer *buffer;
+    struct request *request;    /* NULL: nobody waits for it */
+    struct part_buffer *buffer; /* its frames; NULL while it stands in a block */
+    uint32_t block;             /* of the shared memory; 0: none */
+    const uint64_t *block_keys; /* [key_count] in the shared memory */
+    const float *block_rows;    /* place 0 there */
+    bool ended;                 /* in no list; not to be ended again */
+    bool left_block;            /* it stood in one before */
+    uint64_t incarnation;       /* of the shard, when it was last sent */
+    uint64_t lingers_ns;        /* since when it has ended but for a shard that is at its rows */
     uint32_t table;
     uint32_t key_count;
-    uint64_t float_count;
-    const uint32_t *positions; /* [key_count] where its rows stand in the request; NULL: */
-    uint32_t first;            /* one after the other from here */
+    uint32_t dim;               /* sparse tables */
+    Anthill__Encoding encoding; /* of rows in frames */
+    size_t value_bytes;         /* of rows in a frame */
+    const uint32_t *positions;  /* [key_count] where its rows stand in the request; NULL: */
+    uint32_t first;             /* one after the other from here */
     uint64_t clock;
     bool awaits_entry;  /* kept back until the session has entered; `clock` is a guess until then */
     bool enters, leave; /* of an advance */

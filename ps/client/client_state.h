@@ -29,6 +29,9 @@ struct client_core {
     uint32_t *owners;
 
     struct request *requests;
+    /* Ended but for a shard that is at their rows: the caller does not get them back before. */
+    struct part_list lingering;
+    uint64_t now_ns; /* of the last tick */
     uint64_t ticket_next;
     uint64_t opening_ticket; /* of the table that is being opened; 0: none */
     enum status opening_status;

@@ -7,9 +7,21 @@
 
 #include "common/clock.h"
 #include "ps/client/client_core.h"
+#include "ps/shared_block.h"
 #include "ps/table_spec.h"
 
 enum { SHARDS = 2, CLIENTS_MAX = 3, SLOTS = 16, DIM = 3, KEYS = 50 };
+enum { MEMORY_BYTES = 1 << 20, HELD_MAX = 512, CANARY = 0x5a, CANARY_STEPS = 50 };
+
+/* Shared memory that a request has, or had: for a while after its end the test has it, and nobody
+ * else may write there. */
+struct held {
+    struct client_core *core;
+    uint64_t ticket;
+    unsigned char *memory;
+    size_t bytes;
+    unsigned steps; /* since the end; 0: under way */
+};
 
 struct packet {
     uint64_t due_ns;
@@ -36,12 +48,37 @@ struct net {
     Anthill__ShardEntry *entry_pointers[SHARDS];
     uint32_t owners[SLOTS];
     unsigned map_requests;
+    bool shares;         /* clients and shards have memory in common */
+    bool refuses_memory; /* shards do not map it from now on */
+    unsigned char *memories[CLIENTS_MAX];
+    unsigned mapped; /* by shards, now */
+    struct held held[HELD_MAX];
+    unsigned held_count;
 };
 
-static struct shard *new_shard(uint32_t server, uint64_t incarnation)
+static void *open_memory(void *context, const Anthill__SharedMemory *memory)
 {
-    struct shard_options options = {
-        .server = server, .incarnation = incarnation, .session_idle_ns = UINT64_MAX};
+    struct net *net = context;
+    assert_true(memory->pid < net->client_count && memory->bytes == MEMORY_BYTES);
+    if (net->refuses_memory) return NULL;
+    net->mapped++;
+    return net->memories[memory->pid];
+}
+
+static void close_memory(void *context, void *base, uint64_t bytes)
+{
+    struct net *net = context;
+    assert_non_null(base);
+    assert_int_equal(bytes, MEMORY_BYTES);
+    net->mapped--;
+}
+
+static struct shard *new_shard(struct net *net, uint32_t server, uint64_t incarnation)
+{
+    struct shard_options options = {.server = server,
+                                    .incarnation = incarnation,
+                                    .session_idle_ns = UINT64_MAX,
+                                    .memory = {net, open_memory, close_memory}};
     struct shard *shard;
     assert_int_equal(shard_create(&shard, &options), STATUS_OK);
     shard_set_map_version(shard, 1);
@@ -54,7 +91,7 @@ static void net_init(struct net *net, uint64_t seed)
     *net = (struct net){.rng = rng_make(seed), .now_ns = NS_PER_S, .timeout_ns = 30 * NS_PER_S};
     anthill__slot_map__init(&net->map);
     for (uint32_t i = 0; i < SHARDS; i++) {
-        net->shards[i] = new_shard(i, 100 + i);
+        net->shards[i] = new_shard(net, i, 100 + i);
         anthill__shard_entry__init(&net->entries[i]);
         net->entries[i].server = i;
         net->entries[i].endpoint = endpoints[i];
@@ -72,8 +109,25 @@ static void net_init(struct net *net, uint64_t seed)
     net->map.shards = net->entry_pointers;
 }
 
+/* Memory that shards can reach, where they can reach any. */
+static void *take_memory(struct client_core *core, size_t bytes)
+{
+    void *memory = client_core_memory_alloc(core, bytes);
+    if (memory == NULL) memory = malloc(bytes);
+    assert_non_null(memory);
+    return memory;
+}
+
+static void give_memory(struct client_core *core, void *memory)
+{
+    if (!client_core_memory_free(core, memory)) free(memory);
+}
+
 static void net_deinit(struct net *net)
 {
+    for (unsigned i = 0; i < net->held_count; i++) {
+        give_memory(net->held[i].core, net->held[i].memory);
+    }
     for (unsigned i = 0; i < net->packet_count; i++) {
         wire_message_deinit(&net->packets[i].message);
     }
@@ -83,7 +137,18 @@ static void net_deinit(struct net *net)
     }
     for (unsigned i = 0; i < net->client_count; i++) {
         client_core_destroy(net->clients[i]);
+        free(net->memories[i]);
     }
+    assert_int_equal(net->mapped, 0);
+}
+
+/* Every shard is on the clients' host. To be called before there are clients. */
+static void net_share(struct net *net)
+{
+    static char *const endpoints[SHARDS] = {"ipc://a", "ipc://b"};
+    for (uint32_t i = 0; i < SHARDS; i++)
+        net->entries[i].endpoint = endpoints[i];
+    net->shares = true;
 }
 
 static struct client_core *net_client(struct net *net, bool trains)
@@ -92,7 +157,42 @@ static struct client_core *net_client(struct net *net, bool trains)
                                           .name = "test",
                                           .timeout_ns = net->timeout_ns,
                                           .trains = trains};
-    return net->clients[net->client_count++] = client_core_create(&options);
+    struct client_core *core = client_core_create(&options);
+    if (net->shares) {
+        Anthill__SharedMemory where = ANTHILL__SHARED_MEMORY__INIT;
+        where.pid = net->client_count;
+        where.bytes = MEMORY_BYTES;
+        void *memory = aligned_alloc(64, MEMORY_BYTES);
+        assert_non_null(memory);
+        memset(memory, 0, MEMORY_BYTES);
+        net->memories[net->client_count] = memory;
+        client_core_share(core, memory, &where);
+    }
+    return net->clients[net->client_count++] = core;
+}
+
+static void hold(struct net *net, struct client_core *core, uint64_t ticket, void *memory,
+                 size_t bytes)
+{
+    assert_true(net->held_count < HELD_MAX);
+    net->held[net->held_count++] = (struct held){core, ticket, memory, bytes, 0};
+}
+
+/* Looks at each piece of memory whose request has ended, and gives it back after a while. */
+static void held_step(struct net *net)
+{
+    for (unsigned i = net->held_count; i-- > 0;) {
+        struct held *held = &net->held[i];
+        if (held->steps == 0) {
+            if (client_core_ended(held->core, held->ticket, NULL) == STATUS_BUSY) continue;
+            memset(held->memory, CANARY, held->bytes);
+        }
+        for (size_t j = 0; j < held->bytes; j++)
+            assert_int_equal(held->memory[j], CANARY);
+        if (++held->steps < CANARY_STEPS) continue;
+        give_memory(held->core, held->memory);
+        *held = net->held[--net->held_count];
+    }
 }
 
 static struct frame frame_copy(const struct frame *frame)
@@ -208,6 +308,7 @@ static void net_step(struct net *net)
                 (--net->packet_count - i) * sizeof *net->packets);
         net_deliver(net, &packet);
     }
+    held_step(net);
 }
 
 #define STEPS_MAX 100000
@@ -262,21 +363,53 @@ static uint32_t open_table(struct net *net, struct client_core *core,
     return table;
 }
 
+static size_t rows_bytes(const struct client_core *core, uint32_t table, uint32_t count)
+{
+    return (size_t)count * client_core_table_spec(core, table)->dim * sizeof(float);
+}
+
 static void pull_well(struct net *net, struct client_core *core, uint32_t table,
                       const uint64_t *keys, uint32_t count, float *rows)
 {
     uint64_t ticket;
-    assert_int_equal(client_core_pull(core, table, keys, count, rows, false, &ticket, NULL),
+    size_t bytes = rows_bytes(core, table, count);
+    float *memory = take_memory(core, bytes);
+    assert_int_equal(client_core_pull(core, table, keys, count, memory, false, &ticket, NULL),
                      STATUS_OK);
     wait_well(net, core, ticket);
+    memcpy(rows, memory, bytes);
+    hold(net, core, ticket, memory, bytes);
 }
 
-static void start_push(struct client_core *core, uint32_t table, const uint64_t *keys,
-                       uint32_t count, const float *grads)
+static void start_push(struct net *net, struct client_core *core, uint32_t table,
+                       const uint64_t *keys, uint32_t count, const float *grads)
 {
     uint64_t ticket;
-    assert_int_equal(client_core_push(core, table, keys, count, grads, 1.0f, &ticket, NULL),
+    size_t bytes = rows_bytes(core, table, count);
+    float *memory = take_memory(core, bytes);
+    memcpy(memory, grads, bytes);
+    assert_int_equal(client_core_push(core, table, keys, count, memory, 1.0f, &ticket, NULL),
                      STATUS_OK);
+    if (net->shares) {
+        hold(net, core, ticket, memory, bytes);
+    } else { /* the caller's memory is free at return */
+        memset(memory, CANARY, bytes);
+        free(memory);
+    }
+}
+
+/* Pulls all keys; nobody looks at the rows. */
+static void start_pull(struct net *net, struct client_core *core, uint32_t table)
+{
+    static uint64_t keys[KEYS];
+    uint64_t ticket;
+    size_t bytes = rows_bytes(core, table, KEYS);
+    float *memory = take_memory(core, bytes);
+    for (uint32_t i = 0; i < KEYS; i++)
+        keys[i] = i;
+    assert_int_equal(client_core_pull(core, table, keys, KEYS, memory, false, &ticket, NULL),
+                     STATUS_OK);
+    hold(net, core, ticket, memory, bytes);
 }
 
 /* Pushes random integer gradients of random keys and adds them up in `sums`. */
@@ -295,7 +428,7 @@ static void push_random(struct net *net, struct client_core *core, uint32_t tabl
         }
         count++;
     }
-    start_push(core, table, keys, count, &grads[0][0]);
+    start_push(net, core, table, keys, count, &grads[0][0]);
 }
 
 static void check_sums(struct net *net, struct client_core *core, uint32_t table,
@@ -396,7 +529,7 @@ static void a_large_request_goes_in_parts(void **state)
         keys[i] = rng_u64(&net.rng);
         rows[(size_t)i * WIDE + WIDE - 1] = (float)i;
     }
-    start_push(core, table, keys, COUNT, rows);
+    start_push(&net, core, table, keys, COUNT, rows);
     flush_well(&net, core);
     memset(rows, 0, (size_t)COUNT * WIDE * sizeof *rows);
     pull_well(&net, core, table, keys, COUNT, rows);
@@ -411,14 +544,14 @@ static void a_large_request_goes_in_parts(void **state)
     net_deinit(&net);
 }
 
-static void a_network_that_loses_and_repeats_applies_each_push_once(void **state)
+static void lose_and_repeat(bool shares)
 {
-    (void)state;
     uint64_t first = fixture_seed();
     uint64_t repeated = 0;
     for (uint64_t seed = first; seed < first + 60; seed++) {
         struct net net;
         net_init(&net, seed);
+        if (shares) net_share(&net);
         net.loss_percent = (unsigned)rng_below(&net.rng, 40);
         net.repeat_percent = (unsigned)rng_below(&net.rng, 40);
         net.timeout_ns = 600 * NS_PER_S; /* of silence: patience with such a network */
@@ -431,6 +564,7 @@ static void a_network_that_loses_and_repeats_applies_each_push_once(void **state
         float sums[KEYS][DIM] = {{0}};
         for (unsigned i = 0; i < 100; i++) {
             push_random(&net, core, table, sums);
+            if (i % 4 == 0) start_pull(&net, core, table);
             net_step(&net);
         }
         flush_well(&net, core);
@@ -443,6 +577,18 @@ static void a_network_that_loses_and_repeats_applies_each_push_once(void **state
         net_deinit(&net);
     }
     assert_true(repeated > 100); /* the network did what it was asked to */
+}
+
+static void a_network_that_loses_and_repeats_applies_each_push_once(void **state)
+{
+    (void)state;
+    lose_and_repeat(false);
+}
+
+static void the_same_holds_for_gradients_in_shared_memory(void **state)
+{
+    (void)state;
+    lose_and_repeat(true);
 }
 
 static void unanswered_pushes_stay_within_the_window(void **state)
@@ -481,7 +627,7 @@ static void restart_empty(struct net *net)
     shard_destroy(net->shards[1]);
     net->entries[1].incarnation++;
     net->map.version++;
-    net->shards[1] = new_shard(1, net->entries[1].incarnation);
+    net->shards[1] = new_shard(net, 1, net->entries[1].incarnation);
     for (unsigned i = 0; i < SHARDS; i++) {
         shard_set_map_version(net->shards[i], net->map.version);
     }
@@ -503,10 +649,10 @@ static void a_shard_that_comes_back_empty_is_greeted_again(void **state)
         keys[key] = key;
         rows[key][0] = rows[key][1] = rows[key][2] = 1.0f;
     }
-    start_push(core, table, keys, KEYS, &rows[0][0]);
+    start_push(&net, core, table, keys, KEYS, &rows[0][0]);
     flush_well(&net, core);
     restart_empty(&net);
-    start_push(core, table, keys, KEYS, &rows[0][0]);
+    start_push(&net, core, table, keys, KEYS, &rows[0][0]);
     flush_well(&net, core);
     assert_true(net.map_requests > 0);
     pull_well(&net, core, table, keys, KEYS, &rows[0][0]);
@@ -607,7 +753,7 @@ static void a_refused_push_says_why_once(void **state)
     uint32_t table = open_table(&net, core, &fixture);
     uint64_t key = 1;
     float grads[DIM] = {0, NAN, 0};
-    start_push(core, table, &key, 1, grads);
+    start_push(&net, core, table, &key, 1, grads);
     struct error error = {0};
     enum status status;
     while ((status = client_core_pushes_ended(core, &error)) == STATUS_BUSY) {
@@ -655,7 +801,7 @@ static void bsp_trainers_take_the_same_steps_together(void **state)
     for (unsigned step = 0; step < 5; step++) {
         for (unsigned i = 0; i < 2; i++) {
             assert_int_equal(client_core_clock(net.clients[i]), step);
-            start_push(net.clients[i], table, keys, KEYS, &grads[0][0]);
+            start_push(&net, net.clients[i], table, keys, KEYS, &grads[0][0]);
             client_core_advance(net.clients[i]);
             assert_int_equal(client_core_pull(net.clients[i], table, keys, KEYS, &rows[i][0][0],
                                               false, &tickets[i], NULL),
@@ -844,6 +990,238 @@ static void who_was_taken_for_dead_enters_again_at_one_clock_everywhere(void **s
     net_deinit(&net);
 }
 
+/* ---- shared memory -------------------------------------------------------------------------- */
+
+/* A client that shares its memory with both shards, and its table. */
+static struct client_core *share_rows(struct net *net, uint64_t seed, uint32_t *table)
+{
+    net_init(net, seed);
+    net_share(net);
+    struct client_core *core = net_client(net, false);
+    join_well(net, core);
+    struct spec_fixture fixture = {0};
+    fixture_sparse(&fixture, "rows", DIM, SGD);
+    *table = open_table(net, core, &fixture);
+    assert_int_equal(net->mapped, SHARDS);
+    return core;
+}
+
+/* Bytes of payload in the messages for the shards that wait to be sent, which are put. */
+static size_t payload_put(struct net *net, unsigned client)
+{
+    size_t bytes = 0;
+    client_core_tick(net->clients[client], net->now_ns);
+    for (uint32_t shard = 0; shard < SHARDS; shard++) {
+        struct client_core *core = net->clients[client];
+        for (struct message *message; (message = client_core_output(core, shard)) != NULL;) {
+            for (unsigned i = 0; i < message->payload_count; i++)
+                bytes += message->payload[i].bytes;
+            net_put(net, client, shard, false, message);
+            client_core_sent(core, shard);
+        }
+    }
+    return bytes;
+}
+
+static void only_memory_that_is_shared_goes_without_payload(void **state)
+{
+    (void)state;
+    struct net net;
+    uint32_t table;
+    struct client_core *core = share_rows(&net, 20, &table);
+    uint64_t keys[KEYS], ticket;
+    float grads[KEYS][DIM], sums[KEYS][DIM];
+    for (uint64_t key = 0; key < KEYS; key++) {
+        keys[key] = key;
+        for (unsigned i = 0; i < DIM; i++) {
+            grads[key][i] = (float)(key + i);
+            sums[key][i] = 3 * grads[key][i];
+        }
+    }
+    start_push(&net, core, table, keys, KEYS, &grads[0][0]);
+    assert_int_equal(payload_put(&net, 0), 0);
+    assert_int_equal(client_core_push(core, table, keys, KEYS, &grads[0][0], 1.0f, &ticket, NULL),
+                     STATUS_OK);
+    assert_int_equal(payload_put(&net, 0), sizeof keys + sizeof grads);
+    /* Memory that is full is no error. */
+    void *all = NULL;
+    for (size_t bytes = MEMORY_BYTES; bytes >= 64; bytes /= 2)
+        while ((all = client_core_memory_alloc(core, bytes)) != NULL)
+            continue;
+    assert_int_equal(
+        client_core_push(core, table, keys, KEYS, (float *)net.held[0].memory, 1.0f, &ticket, NULL),
+        STATUS_OK);
+    assert_int_equal(payload_put(&net, 0), sizeof keys + sizeof grads);
+    flush_well(&net, core);
+    check_sums(&net, core, table, sums);
+    net_deinit(&net);
+}
+
+static void requests_that_were_given_up_leave_the_memory_alone(void **state)
+{
+    (void)state;
+    struct net net;
+    uint32_t table;
+    struct client_core *core = share_rows(&net, 23, &table);
+    float sums[KEYS][DIM] = {{0}};
+    for (unsigned i = 0; i < 5; i++) {
+        start_pull(&net, core, table);
+        push_random(&net, core, table, sums);
+    }
+    assert_int_equal(payload_put(&net, 0), 0);
+    unsigned late = net.packet_count;
+    assert_int_equal(late, 10 * SHARDS);
+    for (unsigned i = 0; i < late; i++)
+        net.packets[i].due_ns = UINT64_MAX;
+    net.shard_dead[0] = net.shard_dead[1] = true; /* for the copies that follow */
+    for (unsigned i = 0; client_core_joined(core, NULL) == STATUS_OK; i++) {
+        assert_true(i < STEPS_MAX);
+        net_step(&net);
+    }
+    net_step(&net);
+    assert_int_equal(net.held_count, 10);
+    for (unsigned i = 0; i < 10; i++)
+        assert_true(net.held[i].steps > 0); /* the memory is the caller's again */
+    net.shard_dead[0] = net.shard_dead[1] = false;
+    for (unsigned i = 0; i < late; i++)
+        net.packets[i].due_ns = net.now_ns;
+    for (unsigned i = 0; i < CANARY_STEPS; i++)
+        net_step(&net);
+    assert_int_equal(net.packet_count, 0);
+    assert_int_equal(net.held_count, 0);
+    for (unsigned i = 0; i < SHARDS; i++) {
+        struct shard_stats stats;
+        shard_stats(net.shards[i], &stats);
+        assert_int_equal(stats.rows, 0); /* nor was garbage pushed */
+    }
+    net_deinit(&net);
+}
+
+/* The state of the one block that is in use. */
+static _Atomic uint64_t *block_state(struct net *net)
+{
+    for (uint32_t number = 1; number <= SHARED_BLOCKS; number++) {
+        struct shared_block *block = shared_block_at(net->memories[0], number);
+        if (atomic_load(&block->state) != 0) return &block->state;
+    }
+    fail_msg("no block is in use");
+    return NULL;
+}
+
+static void memory_that_a_shard_is_writing_to_is_not_given_back(void **state)
+{
+    (void)state;
+    for (unsigned ends_by = 0; ends_by < 2; ends_by++) {
+        struct net net;
+        uint32_t table;
+        struct client_core *core = share_rows(&net, 21, &table);
+        uint64_t key = 0, ticket;
+        while (net.owners[slot_of(key, SLOTS)] != 1)
+            key++;
+        net.shard_dead[1] = true;
+        float *row = take_memory(core, DIM * sizeof *row);
+        assert_int_equal(client_core_pull(core, table, &key, 1, row, false, &ticket, NULL),
+                         STATUS_OK);
+        net_step(&net);
+        /* It has begun, and is not heard of. */
+        _Atomic uint64_t *block = block_state(&net);
+        uint64_t id = atomic_load(block) >> 2;
+        atomic_store(block, shared_block_state(id, BLOCK_TAKEN));
+        uint64_t start_ns = net.now_ns;
+        for (unsigned i = 0; client_core_joined(core, NULL) == STATUS_OK; i++) {
+            assert_true(i < STEPS_MAX);
+            net_step(&net);
+        }
+        for (unsigned i = 0; i < 10; i++) {
+            net_step(&net);
+            assert_int_equal(client_core_ended(core, ticket, NULL), STATUS_BUSY);
+        }
+        struct error error = {0};
+        if (ends_by == 0) {
+            atomic_store(block, shared_block_state(id, BLOCK_DONE));
+            net_step(&net);
+        }
+        assert_int_equal(net_wait(&net, core, ticket, &error), STATUS_UNAVAILABLE);
+        uint64_t waited_ns = net.now_ns - start_ns;
+        assert_true(waited_ns < (ends_by == 0 ? 31 : 61) * NS_PER_S);
+        assert_int_equal(atomic_load(block), 0);
+        give_memory(core, row);
+        net_deinit(&net);
+    }
+}
+
+/* A shard restarts while requests are under way; `refuses`: and does not map the memory again. */
+static void restart_shard(uint64_t seed, bool refuses)
+{
+    struct net net;
+    uint32_t table;
+    struct client_core *core = share_rows(&net, seed, &table);
+    net.delay_ns = 100 * NS_PER_MS;
+    float sums[KEYS][DIM] = {{0}};
+    for (unsigned i = 0; i < 10; i++) {
+        push_random(&net, core, table, sums);
+        start_pull(&net, core, table);
+    }
+    flush_well(&net, core);
+    net.refuses_memory = refuses;
+    restart_empty(&net);
+    float later[KEYS][DIM] = {{0}};
+    for (unsigned i = 0; i < 10; i++) {
+        push_random(&net, core, table, later);
+        start_pull(&net, core, table);
+    }
+    flush_well(&net, core);
+    assert_int_equal(net.mapped, refuses ? SHARDS - 1 : SHARDS);
+    for (uint64_t key = 0; key < KEYS; key++) {
+        for (unsigned i = 0; i < DIM; i++)
+            sums[key][i] =
+                later[key][i] + (net.owners[slot_of(key, SLOTS)] == 0 ? sums[key][i] : 0);
+    }
+    check_sums(&net, core, table, sums);
+    net_deinit(&net);
+}
+
+static void a_shard_that_restarts_maps_the_memory_again_or_is_sent_frames(void **state)
+{
+    (void)state;
+    uint64_t first = fixture_seed();
+    for (uint64_t seed = first; seed < first + 10; seed++) {
+        restart_shard(seed, false);
+        restart_shard(seed, true);
+    }
+}
+
+static void gradients_that_are_refused_are_given_back_when_all_parts_have_ended(void **state)
+{
+    (void)state;
+    struct net net;
+    uint32_t table;
+    struct client_core *core = share_rows(&net, 22, &table);
+    uint64_t keys[KEYS];
+    float grads[KEYS][DIM] = {{0}}, sums[KEYS][DIM] = {{0}};
+    for (uint64_t key = 0; key < KEYS; key++) {
+        keys[key] = key;
+        uint32_t owner = net.owners[slot_of(key, SLOTS)];
+        grads[key][0] = owner == 0 ? NAN : 1.0f;
+        sums[key][0] = owner == 0 ? 0.0f : 1.0f;
+    }
+    net.shard_dead[1] = true;
+    start_push(&net, core, table, keys, KEYS, &grads[0][0]);
+    wait_idle(&net, core);
+    assert_int_equal(client_core_pushes_ended(core, NULL), STATUS_BUSY);
+    net.shard_dead[1] = false;
+    struct error error = {0};
+    net.held_count--; /* looked at here */
+    for (unsigned i = 0; client_core_pushes_ended(core, &error) == STATUS_BUSY; i++) {
+        assert_true(i < STEPS_MAX);
+        net_step(&net);
+    }
+    assert_non_null(strstr(error.text, "NaN or infinite"));
+    give_memory(core, net.held[net.held_count].memory);
+    check_sums(&net, core, table, sums);
+    net_deinit(&net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -851,6 +1229,7 @@ int main(void)
         cmocka_unit_test(dense_tensors_over_two_shards_keep_their_places),
         cmocka_unit_test(a_large_request_goes_in_parts),
         cmocka_unit_test(a_network_that_loses_and_repeats_applies_each_push_once),
+        cmocka_unit_test(the_same_holds_for_gradients_in_shared_memory),
         cmocka_unit_test(unanswered_pushes_stay_within_the_window),
         cmocka_unit_test(a_shard_that_comes_back_empty_is_greeted_again),
         cmocka_unit_test(a_silent_shard_is_named_when_the_time_is_over),
@@ -862,6 +1241,11 @@ int main(void)
         cmocka_unit_test(leaving_and_entering_at_once_does_not_hang),
         cmocka_unit_test(a_trainer_enters_again_on_a_shard_that_came_back_empty),
         cmocka_unit_test(who_was_taken_for_dead_enters_again_at_one_clock_everywhere),
+        cmocka_unit_test(only_memory_that_is_shared_goes_without_payload),
+        cmocka_unit_test(requests_that_were_given_up_leave_the_memory_alone),
+        cmocka_unit_test(memory_that_a_shard_is_writing_to_is_not_given_back),
+        cmocka_unit_test(a_shard_that_restarts_maps_the_memory_again_or_is_sent_frames),
+        cmocka_unit_test(gradients_that_are_refused_are_given_back_when_all_parts_have_ended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
