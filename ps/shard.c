@@ -20,6 +20,7 @@ static void drop_last_table(struct shard *shard)
     struct shard_table *last = &shard->tables[--shard->table_count];
     gradient_sums_deinit(&last->sums);
     table_destroy(last->table);
+    if (shard->tables_ticked > shard->table_count) shard->tables_ticked = shard->table_count;
 }
 
 void shard_clear(struct shard *shard)
@@ -188,6 +189,12 @@ static enum status handle(struct shard *shard, struct shard_request *request, ui
         return shard_push(shard, request, error);
     case ANTHILL__ENVELOPE__BODY_ADVANCE:
         return shard_advance(shard, request, error);
+    case ANTHILL__ENVELOPE__BODY_ASSIGN:
+        return shard_assign(shard, request, error);
+    case ANTHILL__ENVELOPE__BODY_DELETE:
+        return shard_delete(shard, request, error);
+    case ANTHILL__ENVELOPE__BODY_SCAN:
+        return shard_scan(shard, request, error);
     default:
         return error_set(error, STATUS_INVALID, "message %d is none that a shard answers",
                          (int)envelope->body_case);
@@ -197,6 +204,9 @@ static enum status handle(struct shard *shard, struct shard_request *request, ui
 void shard_handle(struct shard *shard, uint64_t now_ns, const struct message *message,
                   struct outbox *outbox)
 {
+    /* Tables are told the time before their first request. */
+    while (shard->tables_ticked < shard->table_count)
+        table_tick(shard->tables[shard->tables_ticked++].table, now_ns);
     struct error error = {0};
     struct shard_request request = {
         .message = message, .envelope = message->envelope, .outbox = outbox};
@@ -219,14 +229,6 @@ void shard_set_map_version(struct shard *shard, uint64_t version)
     shard->map_version = version;
 }
 
-void shard_drop_waiting(struct shard *shard, uint32_t place)
-{
-    struct session *session =
-        session_set_find(&shard->sessions, shard->waiting.items[place].session);
-    if (session != NULL) session->waiting--;
-    waiting_pulls_remove(&shard->waiting, place);
-}
-
 static void drop_waiting(struct shard *shard, uint64_t session)
 {
     for (uint32_t i = shard->waiting.count; i-- > 0;) {
@@ -247,6 +249,9 @@ void shard_tick(struct shard *shard, uint64_t now_ns, struct outbox *outbox)
         session_set_remove(&shard->sessions, session);
     }
     shard_progress(shard, outbox);
+    for (uint32_t i = 0; i < shard->table_count; i++)
+        table_tick(shard->tables[i].table, now_ns);
+    shard->tables_ticked = shard->table_count;
 }
 
 void shard_stats(const struct shard *shard, struct shard_stats *stats)

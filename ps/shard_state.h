@@ -23,6 +23,7 @@ struct shard {
     uint64_t map_version; /* 0: any */
     struct shard_table *tables;
     uint32_t table_count, table_capacity;
+    uint32_t tables_ticked; /* the first so many know the time */
     struct session_set sessions;
     struct staleness staleness;
     struct waiting_pulls waiting;
@@ -31,6 +32,8 @@ struct shard {
         *block_keys; /* [SHARED_BLOCK_KEYS_MAX], and as many positions behind; NULL: none yet */
     uint64_t pulls, pushes, pulled_rows, pushed_rows, repeated_pushes, refused;
 };
+
+/* ---- requests ------------------------------------------------------------------------------- */
 
 /* One request and where its answer goes. */
 struct shard_request {
@@ -55,6 +58,12 @@ enum status shard_push(struct shard *shard, const struct shard_request *request,
                        struct error *error) MUST_CHECK;
 enum status shard_advance(struct shard *shard, const struct shard_request *request,
                           struct error *error) MUST_CHECK;
+enum status shard_assign(struct shard *shard, const struct shard_request *request,
+                         struct error *error) MUST_CHECK;
+enum status shard_delete(struct shard *shard, const struct shard_request *request,
+                         struct error *error) MUST_CHECK;
+enum status shard_scan(struct shard *shard, const struct shard_request *request,
+                       struct error *error) MUST_CHECK;
 
 /* ---- shared memory (shard_memory.c) --------------------------------------------------------- */
 
@@ -84,8 +93,40 @@ enum status shard_memory_read(struct shard *shard, const struct session *session
 bool shard_memory_take(const struct block_part *part);
 void shard_memory_leave(const struct block_part *part, bool done);
 
-/* Removes pull `place` of those that wait. */
+/* ---- what requests ask of a table (shard_keys.c) -------------------------------------------- */
+
+struct keys_request {
+    const char *what; /* "Pull", "Push", ... for error texts */
+    uint32_t key_count;
+    Anthill__Encoding encoding;
+    /* Filled in by shard_keys_check: */
+    struct shard_table *table;
+    const char *name; /* of the table */
+    const uint64_unaligned *keys;
+    uint64_t value_bytes;   /* of their rows in a frame */
+    struct block_part part; /* part.block NULL: the payload is in frames */
+};
+
+/* Finds table `number`; `sparse` when it has to be one.
+ *   errors   STATUS_INVALID */
+enum status shard_keys_table(const struct shard *shard, uint32_t number, bool sparse,
+                             struct keys_request *keys, struct error *error) MUST_CHECK;
+
+/* Looks at the keys, which stand in frame 0 of `payload_count` frames, or in `block` of the
+ * client's memory unless it is 0. errors   STATUS_INVALID, STATUS_NOMEM */
+enum status shard_keys_check(struct shard *shard, const struct shard_request *request,
+                             uint32_t table, uint32_t block, unsigned payload_count,
+                             struct keys_request *keys, struct error *error) MUST_CHECK;
+
+/* Payload frame 1 has to have so many bytes. `items`: of what. */
+enum status shard_keys_frame(const struct shard_request *request, const struct keys_request *keys,
+                             uint64_t bytes, const char *items, struct error *error) MUST_CHECK;
+
+/* ---- pulls that wait (shard_pulls.c) -------------------------------------------------------- */
+
 void shard_drop_waiting(struct shard *shard, uint32_t place);
+/* Answers those that may be answered, in the order of their arrival. */
+void shard_answer_waiting(struct shard *shard, struct outbox *outbox);
 
 /* After trainers moved or left: applies the sums that are due and answers the pulls that may be
  * answered, in the order of their arrival. */

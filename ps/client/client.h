@@ -6,6 +6,7 @@
 #define ANTHILL_PS_CLIENT_CLIENT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/error.h"
@@ -53,6 +54,21 @@ enum status client_table(struct client *client, const Anthill__TableSpec *spec, 
 const Anthill__TableSpec *client_table_spec(const struct client *client, const char *name,
                                             uint32_t *table);
 
+/* Rows and gradients of a sparse table travel in this form where they travel (default: f32); in
+ * memory that is shared they stay f32. Requests that are under way keep theirs.
+ *   errors   STATUS_INVALID for a dense table, or an encoding that is not known */
+enum status client_set_encoding(struct client *client, uint32_t table, Anthill__Encoding encoding,
+                                struct error *error) MUST_CHECK;
+
+/* Zeroed memory for rows and gradients, aligned to 64, that shards on this host reach directly:
+ * what lies in it is neither sent nor copied. Ordinary memory where nothing is shared. Meant to be
+ * kept and used again: what is freed serves for about the same size only.
+ *   owner    returns owned; client_memory_free, at the latest before client_close; NULL when there
+ *            is no memory */
+void *client_memory_alloc(struct client *client, size_t bytes);
+/* No request may be under way in it. NULL does nothing. */
+void client_memory_free(struct client *client, void *memory);
+
 /* Starts a pull of the rows of keys[key_count] (no key twice) into rows[key_count, dim]; with
  * `read_only` missing rows are not created. `keys` and `rows` are borrowed until client_wait.
  * Several requests may be under way. The ticket is for client_wait. */
@@ -60,8 +76,9 @@ enum status client_pull(struct client *client, uint32_t table, const uint64_t *k
                         uint32_t key_count, float *rows, bool read_only, uint64_t *ticket,
                         struct error *error) MUST_CHECK;
 
-/* Starts a push of gradients; `rate_scale` multiplies the table's learning rate. `grads` is copied
- * into frames, the caller's memory is free at return. */
+/* Starts a push of gradients; `rate_scale` multiplies the table's learning rate. `keys` is copied,
+ * and so is `grads`, unless it lies in memory of client_memory_alloc: then it is borrowed until the
+ * request has ended (client_wait, client_flush). */
 enum status client_push(struct client *client, uint32_t table, const uint64_t *keys,
                         uint32_t key_count, const float *grads, float rate_scale, uint64_t *ticket,
                         struct error *error) MUST_CHECK;

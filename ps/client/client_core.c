@@ -281,6 +281,10 @@ enum status client_core_set_encoding(struct client_core *core, uint32_t table,
         return error_set(error, STATUS_INVALID, "table %s: encoding %u is not known",
                          core->shared.tables[table]->name, (unsigned)encoding);
     }
+    if (core->layouts[table]->dim == 0 && encoding != ANTHILL__ENCODING__ENCODING_F32) {
+        return error_set(error, STATUS_INVALID, "table %s is dense: its values travel as f32",
+                         core->shared.tables[table]->name);
+    }
     core->layouts[table]->encoding = encoding;
     return STATUS_OK;
 }
