@@ -371,6 +371,35 @@ enum status client_push_dense(struct client *client, uint32_t table, const float
                    error);
 }
 
+enum status client_assign(struct client *client, uint32_t table, const uint64_t *keys,
+                          uint32_t key_count, const float *values, uint64_t *ticket,
+                          struct error *error)
+{
+    return started(client,
+                   client_core_assign(client->core, table, keys, key_count, values, ticket, error),
+                   error);
+}
+
+enum status client_delete(struct client *client, uint32_t table, const uint64_t *keys,
+                          uint32_t key_count, uint64_t *ticket, struct error *error)
+{
+    return started(client, client_core_delete(client->core, table, keys, key_count, ticket, error),
+                   error);
+}
+
+enum status client_scan(struct client *client, uint32_t table, struct client_scan *scan,
+                        uint64_t *keys, uint32_t keys_max, uint32_t *count, struct error *error)
+{
+    enum status status = STATUS_OK;
+    *count = 0;
+    while (status == STATUS_OK && *count == 0 && !scan->ended) {
+        uint64_t ticket;
+        status = client_core_scan(client->core, table, scan, keys, keys_max, count, &ticket, error);
+        if (status == STATUS_OK) status = client_wait(client, ticket, error);
+    }
+    return status;
+}
+
 enum status client_wait(struct client *client, uint64_t ticket, struct error *error)
 {
     return wait_until(client, client_core_ended, ticket, error);

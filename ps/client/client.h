@@ -11,6 +11,7 @@
 
 #include "common/error.h"
 #include "common/wire.pb-c.h"
+#include "ps/client/client_scan.h"
 
 struct client;
 
@@ -89,12 +90,32 @@ enum status client_pull_dense(struct client *client, uint32_t table, float *valu
 enum status client_push_dense(struct client *client, uint32_t table, const float *grads,
                               float rate_scale, uint64_t *ticket, struct error *error) MUST_CHECK;
 
+/* Starts an assignment: rows of a sparse table get these values and the optimizer state of new
+ * rows. After it, and in its order, as after a push. `keys` and values[key_count, dim] are copied.
+ */
+enum status client_assign(struct client *client, uint32_t table, const uint64_t *keys,
+                          uint32_t key_count, const float *values, uint64_t *ticket,
+                          struct error *error) MUST_CHECK;
+
+/* Starts a deletion of rows of a sparse table, in the same way; rows that are not there are none to
+ * delete. */
+enum status client_delete(struct client *client, uint32_t table, const uint64_t *keys,
+                          uint32_t key_count, uint64_t *ticket, struct error *error) MUST_CHECK;
+
+/* Waits for the next keys of a sparse table, at most keys_max (64 to 65,536), shard after shard in
+ * no order that means anything; *count 0: there are no more. A row that is there all the while is
+ * listed once.
+ *   errors   as client_wait */
+enum status client_scan(struct client *client, uint32_t table, struct client_scan *scan,
+                        uint64_t *keys, uint32_t keys_max, uint32_t *count,
+                        struct error *error) MUST_CHECK;
+
 /* Waits until the request has ended.
  *   errors   STATUS_UNAVAILABLE "server 1 shard 0 at tcp://... has not answered for 30 s";
  *            STATUS_STOPPED when program_stop_requested */
 enum status client_wait(struct client *client, uint64_t ticket, struct error *error) MUST_CHECK;
 
-/* Waits for every push under way. */
+/* Waits for every push, assignment and deletion under way. */
 enum status client_flush(struct client *client, struct error *error) MUST_CHECK;
 
 /* This client has pushed all of its clock; the clock rises by one. Does not wait for answers. */

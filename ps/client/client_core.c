@@ -69,7 +69,7 @@ static void request_fail(struct client_core *core, struct request *request, bool
     uint32_t slot = 0;
     for (struct part *part; (part = part_pool_next(&core->shared.pool, &slot)) != NULL;) {
         if (part->request != request || part->ended) continue;
-        if (part->kind == PART_PULL || (pushes_too && part->block != 0)) {
+        if (part_kind_reads(part->kind) || (pushes_too && part->block != 0)) {
             client_link_remove(&core->links[part->link], part);
             part->ended = true;
             part_free(core, part);
@@ -88,6 +88,9 @@ static void part_end(struct client_core *core, struct part *part, const struct m
     part->ended = true;
     if (status == STATUS_OK && part->kind == PART_PULL && request != NULL) {
         status = request_put_rows(request, part, message, error);
+    }
+    if (status == STATUS_OK && part->kind == PART_SCAN && request != NULL) {
+        status = request_put_keys(request, part, message, core->cut.link_count, error);
     }
     if (part->kind == PART_ADVANCE && status == STATUS_OK && message != NULL) {
         client_session_advanced(core, part, message->envelope->advance_reply->clock);
@@ -357,26 +360,36 @@ enum status client_core_table(struct client_core *core, const Anthill__TableSpec
     return STATUS_OK;
 }
 
+/* A request in the list, without parts; NULL when memory is used up. */
+static struct request *request_create(struct client_core *core, const struct part *model,
+                                      uint64_t *ticket)
+{
+    *ticket = core->ticket_next++;
+    struct request *request = calloc(1, sizeof *request);
+    if (request == NULL) return NULL;
+    request->ticket = *ticket;
+    request->kind = model->kind;
+    request->layout = core->layouts[model->table];
+    request->next = core->requests;
+    if (core->requests != NULL) core->requests->previous = request;
+    core->requests = request;
+    return request;
+}
+
 static enum status request_start(struct client_core *core, struct part *model, const uint64_t *keys,
                                  uint32_t key_count, float *rows, const float *grads,
                                  uint64_t *ticket, struct error *error)
 {
-    *ticket = core->ticket_next++;
     if (core->options.trains && !model->read_only) {
         client_session_enter(core);
         model->clock = core->clock;
         model->awaits_entry = core->trainer == TRAINER_ENTERING;
     }
-    struct request *request = calloc(1, sizeof *request);
+    struct request *request = request_create(core, model, ticket);
     if (request == NULL) return error_set(error, STATUS_NOMEM, "no memory for a request");
-    request->ticket = *ticket;
-    request->kind = model->kind;
-    request->layout = core->layouts[model->table];
     request->rows = rows;
     request->grads = grads;
-    request->next = core->requests;
-    if (core->requests != NULL) core->requests->previous = request;
-    core->requests = request;
+    request->encoding = model->encoding;
     enum status status =
         request_cut(request, &core->cut, &core->shared.pool, model, keys, key_count, error);
     if (status != STATUS_OK || request->parts_left == 0) request_free(core, request);
@@ -399,7 +412,10 @@ enum status client_core_pull(struct client_core *core, uint32_t table, const uin
 {
     enum status status = check_table(core, table, false, error);
     if (status != STATUS_OK) return status;
-    struct part model = {.kind = PART_PULL, .table = table, .read_only = read_only};
+    struct part model = {.kind = PART_PULL,
+                         .table = table,
+                         .encoding = core->layouts[table]->encoding,
+                         .read_only = read_only};
     return request_start(core, &model, keys, key_count, rows, NULL, ticket, error);
 }
 
@@ -409,8 +425,59 @@ enum status client_core_push(struct client_core *core, uint32_t table, const uin
 {
     enum status status = check_table(core, table, false, error);
     if (status != STATUS_OK) return status;
-    struct part model = {.kind = PART_PUSH, .table = table, .rate_scale = rate_scale};
+    struct part model = {.kind = PART_PUSH,
+                         .table = table,
+                         .encoding = core->layouts[table]->encoding,
+                         .rate_scale = rate_scale};
     return request_start(core, &model, keys, key_count, NULL, grads, ticket, error);
+}
+
+enum status client_core_assign(struct client_core *core, uint32_t table, const uint64_t *keys,
+                               uint32_t key_count, const float *values, uint64_t *ticket,
+                               struct error *error)
+{
+    enum status status = check_table(core, table, false, error);
+    if (status != STATUS_OK) return status;
+    struct part model = {.kind = PART_ASSIGN, .table = table, .read_only = true};
+    return request_start(core, &model, keys, key_count, NULL, values, ticket, error);
+}
+
+enum status client_core_delete(struct client_core *core, uint32_t table, const uint64_t *keys,
+                               uint32_t key_count, uint64_t *ticket, struct error *error)
+{
+    enum status status = check_table(core, table, false, error);
+    if (status != STATUS_OK) return status;
+    struct part model = {.kind = PART_DELETE, .table = table, .read_only = true};
+    return request_start(core, &model, keys, key_count, NULL, NULL, ticket, error);
+}
+
+enum status client_core_scan(struct client_core *core, uint32_t table, struct client_scan *scan,
+                             uint64_t *keys, uint32_t keys_max, uint32_t *count, uint64_t *ticket,
+                             struct error *error)
+{
+    *count = 0;
+    enum status status = check_table(core, table, false, error);
+    if (status != STATUS_OK) return status;
+    if (scan->shard >= core->cut.link_count) {
+        return error_set(error, STATUS_INVALID, "scan of table %s: shard %u of %u",
+                         core->shared.tables[table]->name, scan->shard, core->cut.link_count);
+    }
+    struct part model = {.kind = PART_SCAN, .table = table};
+    struct request *request = request_create(core, &model, ticket);
+    if (request == NULL) return error_set(error, STATUS_NOMEM, "no memory for a request");
+    request->scan = scan;
+    request->scan_keys = keys;
+    request->scan_count = count;
+    request->parts_left = 1;
+    struct part *part = part_pool_take(&core->shared.pool);
+    part->kind = PART_SCAN;
+    part->table = table;
+    part->request = request;
+    part->link = scan->shard;
+    part->cursor = scan->cursor;
+    part->key_count = keys_max;
+    client_link_add(&core->links[part->link], part);
+    return STATUS_OK;
 }
 
 enum status client_core_pull_dense(struct client_core *core, uint32_t table, float *values,
@@ -475,7 +542,7 @@ enum status client_core_pushes_ended(struct client_core *core, struct error *err
     const struct request *failed = NULL;
     bool under_way = false, memory_used = false;
     for (struct request *request = core->requests; request != NULL; request = request->next) {
-        if (request->kind != PART_PUSH) continue;
+        if (part_kind_reads(request->kind)) continue;
         if (core->status != STATUS_OK) {
             request_fail(core, request, true, core->status, &core->error);
         }

@@ -11,6 +11,7 @@
 
 #include "common/error.h"
 #include "common/wire.h"
+#include "ps/client/client_scan.h"
 
 struct client_core;
 
@@ -91,9 +92,21 @@ enum status client_core_push_dense(struct client_core *core, uint32_t table, con
                                    float rate_scale, uint64_t *ticket,
                                    struct error *error) MUST_CHECK;
 
+enum status client_core_assign(struct client_core *core, uint32_t table, const uint64_t *keys,
+                               uint32_t key_count, const float *values, uint64_t *ticket,
+                               struct error *error) MUST_CHECK;
+enum status client_core_delete(struct client_core *core, uint32_t table, const uint64_t *keys,
+                               uint32_t key_count, uint64_t *ticket,
+                               struct error *error) MUST_CHECK;
+/* One answer of one shard: *count may be 0 although there are more. `scan`, `keys` and `count` are
+ * borrowed until the request has ended. */
+enum status client_core_scan(struct client_core *core, uint32_t table, struct client_scan *scan,
+                             uint64_t *keys, uint32_t keys_max, uint32_t *count, uint64_t *ticket,
+                             struct error *error) MUST_CHECK;
+
 /* STATUS_OK: ended well, or asked before; STATUS_BUSY: under way; else how it failed (once). */
 enum status client_core_ended(struct client_core *core, uint64_t ticket, struct error *error);
-/* The same for all pushes together. */
+/* The same for all pushes, assignments and deletions together. */
 enum status client_core_pushes_ended(struct client_core *core, struct error *error);
 
 void client_core_advance(struct client_core *core);

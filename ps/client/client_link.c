@@ -66,7 +66,7 @@ void client_link_update(struct client_link *link, const Anthill__ShardEntry *ent
 
 static bool is_sequenced(const struct part *part)
 {
-    return part->kind != PART_PULL;
+    return !part_kind_reads(part->kind);
 }
 
 void client_link_add(struct client_link *link, struct part *part)
@@ -149,6 +149,43 @@ static void put_push(struct client_link *link, const struct client_shared *share
     put(link, shared, envelope, payload, 2);
 }
 
+static void put_assign(struct client_link *link, const struct client_shared *shared,
+                       const struct part *part, Anthill__Envelope *envelope)
+{
+    Anthill__Assign assign = ANTHILL__ASSIGN__INIT;
+    assign.table = link->table_ids[part->table];
+    assign.key_count = part->key_count;
+    envelope->body_case = ANTHILL__ENVELOPE__BODY_ASSIGN;
+    envelope->assign = &assign;
+    struct frame payload[2] = {part_buffer_keys_frame(part->buffer),
+                               part_buffer_values_frame(part->buffer)};
+    put(link, shared, envelope, payload, 2);
+}
+
+static void put_delete(struct client_link *link, const struct client_shared *shared,
+                       const struct part *part, Anthill__Envelope *envelope)
+{
+    Anthill__Delete delete = ANTHILL__DELETE__INIT;
+    delete.table = link->table_ids[part->table];
+    delete.key_count = part->key_count;
+    envelope->body_case = ANTHILL__ENVELOPE__BODY_DELETE;
+    envelope->delete_ = &delete;
+    struct frame keys = part_buffer_keys_frame(part->buffer);
+    put(link, shared, envelope, &keys, 1);
+}
+
+static void put_scan(struct client_link *link, const struct client_shared *shared,
+                     const struct part *part, Anthill__Envelope *envelope)
+{
+    Anthill__Scan scan = ANTHILL__SCAN__INIT;
+    scan.table = link->table_ids[part->table];
+    scan.cursor = part->cursor;
+    scan.keys_max = part->key_count;
+    envelope->body_case = ANTHILL__ENVELOPE__BODY_SCAN;
+    envelope->scan = &scan;
+    put(link, shared, envelope, NULL, 0);
+}
+
 static void put_advance(struct client_link *link, const struct client_shared *shared,
                         const struct part *part, Anthill__Envelope *envelope)
 {
@@ -175,6 +212,15 @@ static void send_part(struct client_link *link, struct client_shared *shared, st
         break;
     case PART_PUSH:
         put_push(link, shared, part, &envelope);
+        break;
+    case PART_ASSIGN:
+        put_assign(link, shared, part, &envelope);
+        break;
+    case PART_DELETE:
+        put_delete(link, shared, part, &envelope);
+        break;
+    case PART_SCAN:
+        put_scan(link, shared, part, &envelope);
         break;
     case PART_ADVANCE:
         put_advance(link, shared, part, &envelope);
@@ -406,6 +452,12 @@ static bool answers(const struct part *part, const Anthill__Envelope *envelope)
         return envelope->body_case == ANTHILL__ENVELOPE__BODY_PULL_REPLY;
     case PART_PUSH:
         return envelope->body_case == ANTHILL__ENVELOPE__BODY_PUSH_REPLY;
+    case PART_ASSIGN:
+        return envelope->body_case == ANTHILL__ENVELOPE__BODY_ASSIGN_REPLY;
+    case PART_DELETE:
+        return envelope->body_case == ANTHILL__ENVELOPE__BODY_DELETE_REPLY;
+    case PART_SCAN:
+        return envelope->body_case == ANTHILL__ENVELOPE__BODY_SCAN_REPLY;
     case PART_ADVANCE:
         return envelope->body_case == ANTHILL__ENVELOPE__BODY_ADVANCE_REPLY;
     }

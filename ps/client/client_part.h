@@ -11,7 +11,13 @@
 
 struct request;
 
-enum part_kind { PART_PULL, PART_PUSH, PART_ADVANCE };
+enum part_kind { PART_PULL, PART_SCAN, PART_PUSH, PART_ASSIGN, PART_DELETE, PART_ADVANCE };
+
+/* Kinds that change nothing, may go in any order and are given up with their request. */
+static inline bool part_kind_reads(enum part_kind kind)
+{
+    return kind == PART_PULL || kind == PART_SCAN;
+}
 
 /* Keys and values of a part. Every copy that is on its way holds a reference, so that a part can
  * be sent again without copying and may end while an old copy is still being sent. */
@@ -46,6 +52,7 @@ struct part {
     uint32_t dim;               /* sparse tables */
     Anthill__Encoding encoding; /* of rows in frames */
     size_t value_bytes;         /* of rows in a frame */
+    uint64_t cursor;            /* of a scan */
     const uint32_t *positions;  /* [key_count] where its rows stand in the request; NULL: */
     uint32_t first;             /* one after the other from here */
     uint64_t clock;

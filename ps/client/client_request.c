@@ -67,7 +67,7 @@ static uint32_t part_rows(const struct request *request, uint32_t begin, uint32_
     size_t bytes = 0, bytes_max = block ? BLOCK_BYTES_MAX : PART_BYTES_MAX;
     uint32_t row = begin;
     if (layout->dim != 0) {
-        size_t row_bytes = row_codec_bytes(layout->encoding, layout->dim);
+        size_t row_bytes = row_codec_bytes(request->encoding, layout->dim);
         size_t rows = bytes_max / (row_bytes + sizeof(uint64_t));
         if (rows == 0) rows = 1;
         if (block && rows > BLOCK_KEYS_MAX) rows = BLOCK_KEYS_MAX;
@@ -78,7 +78,7 @@ static uint32_t part_rows(const struct request *request, uint32_t begin, uint32_
     *value_bytes = 0;
     for (; row < end; row++) {
         uint32_t position = request->positions != NULL ? request->positions[row] : row;
-        size_t more = row_codec_bytes(layout->encoding, row_floats(layout, position));
+        size_t more = row_codec_bytes(request->encoding, row_floats(layout, position));
         bytes += more + sizeof(uint64_t);
         if (row > begin && bytes > bytes_max) break;
         *value_bytes += more;
@@ -91,7 +91,7 @@ static void gather(const struct request *request, const struct part *part, const
     const struct table_layout *layout = request->layout;
     uint64_t *part_keys = part_buffer_keys(part->buffer);
     unsigned char *values = part_buffer_values(part->buffer);
-    if (part->positions == NULL && layout->encoding == ANTHILL__ENCODING__ENCODING_F32) {
+    if (part->positions == NULL && request->encoding == ANTHILL__ENCODING__ENCODING_F32) {
         memcpy(part_keys, keys + part->first, part->key_count * sizeof *keys);
         if (request->grads == NULL) return;
         memcpy(values, request->grads + row_offset(layout, part->first), part->value_bytes);
@@ -102,9 +102,9 @@ static void gather(const struct request *request, const struct part *part, const
         part_keys[i] = keys[position];
         if (request->grads == NULL) continue;
         uint32_t floats = row_floats(layout, position);
-        row_codec_encode(layout->encoding, request->grads + row_offset(layout, position), values,
+        row_codec_encode(request->encoding, request->grads + row_offset(layout, position), values,
                          floats);
-        values += row_codec_bytes(layout->encoding, floats);
+        values += row_codec_bytes(request->encoding, floats);
     }
 }
 
@@ -142,7 +142,7 @@ static bool make_parts(struct request *request, struct request_cut *cut, struct 
         part->key_count = rows;
         part->value_bytes = value_bytes;
         part->dim = request->layout->dim;
-        part->encoding = request->layout->encoding;
+        part->encoding = request->encoding;
         part->positions = request->positions != NULL ? request->positions + begin : NULL;
         part->first = begin;
         part_list_append(made, part);
@@ -161,6 +161,7 @@ static bool may_share(const struct request *request, const struct request_cut *c
                       uint32_t key_count)
 {
     if (request->layout->dim == 0 || cut->blocks->base == NULL) return false;
+    if (request->kind != PART_PULL && request->kind != PART_PUSH) return false;
     const float *rows = request->kind == PART_PUSH ? request->grads : request->rows;
     uint64_t bytes = (uint64_t)key_count * request->layout->dim * sizeof *rows;
     if (!region_contains(&cut->blocks->region, rows, bytes)) return false;
@@ -257,7 +258,7 @@ enum status request_put_rows(struct request *request, const struct part *part,
     }
     const struct table_layout *layout = request->layout;
     const unsigned char *from = values->data;
-    if (part->positions == NULL && layout->encoding == ANTHILL__ENCODING__ENCODING_F32) {
+    if (part->positions == NULL && request->encoding == ANTHILL__ENCODING__ENCODING_F32) {
         memcpy(request->rows + row_offset(layout, part->first), from, part->value_bytes);
         return STATUS_OK;
     }
@@ -268,5 +269,27 @@ enum status request_put_rows(struct request *request, const struct part *part,
                          floats);
         from += row_codec_bytes(part->encoding, floats);
     }
+    return STATUS_OK;
+}
+
+enum status request_put_keys(struct request *request, const struct part *part,
+                             const struct message *message, uint32_t link_count,
+                             struct error *error)
+{
+    const struct frame *keys = &message->payload[0];
+    size_t bytes_max = part->key_count * sizeof *request->scan_keys;
+    if (message->payload_count != 1 || keys->bytes > bytes_max ||
+        keys->bytes % sizeof *request->scan_keys != 0) {
+        return error_set(error, STATUS_CORRUPT,
+                         "answer of %u payload frames, the first of %zu bytes; one of at most %zu "
+                         "with whole keys expected",
+                         message->payload_count, message->payload_count > 0 ? keys->bytes : 0,
+                         bytes_max);
+    }
+    memcpy(request->scan_keys, keys->data, keys->bytes);
+    *request->scan_count = (uint32_t)(keys->bytes / sizeof *request->scan_keys);
+    struct client_scan *scan = request->scan;
+    scan->cursor = message->envelope->scan_reply->cursor;
+    if (scan->cursor == 0) scan->ended = ++scan->shard == link_count;
     return STATUS_OK;
 }

@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "ps/client/client_link.h"
 #include "ps/client/client_part.h"
+#include "ps/client/client_scan.h"
 
 /* Where the rows of a table stand in the caller's array. A sparse table's are `dim` floats each, in
  * the order of the request's keys. A dense table is always requested whole: its keys are known and
@@ -31,8 +32,12 @@ struct request {
     enum part_kind kind;
     uint32_t parts_left;
     const struct table_layout *layout;
-    float *rows;         /* pull: the caller's */
-    const float *grads;  /* push: the caller's; its own while parts stand in blocks */
+    float *rows;        /* pull: the caller's */
+    const float *grads; /* push, assign: the caller's; its own while parts stand in blocks */
+    Anthill__Encoding encoding; /* of rows in frames */
+    struct client_scan *scan;   /* the caller's, as are: */
+    uint64_t *scan_keys;
+    uint32_t *scan_count;
     uint32_t *positions; /* its rows' places, sorted by shard; NULL for a single shard */
     uint64_t *keys;      /* in the same order; NULL when no part stands in a block */
     void *lists;         /* owned: positions and keys */
@@ -68,5 +73,11 @@ enum status request_cut(struct request *request, struct request_cut *cut, struct
  *   errors   STATUS_CORRUPT when the payload is not what was asked for */
 enum status request_put_rows(struct request *request, const struct part *part,
                              const struct message *message, struct error *error) MUST_CHECK;
+
+/* Copies a scan's answer to the caller's keys and moves the scan on, over `link_count` links.
+ *   errors   STATUS_CORRUPT as above */
+enum status request_put_keys(struct request *request, const struct part *part,
+                             const struct message *message, uint32_t link_count,
+                             struct error *error) MUST_CHECK;
 
 #endif
