@@ -129,6 +129,13 @@ enum status shared_memory_map(struct shared_memory *memory, uint32_t pid, uint32
     return error_set(error, STATUS_INVALID, "%s is the memory of another", path);
 }
 
+bool shared_memory_is_open(uint32_t pid, uint32_t fd)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%" PRIu32 "/fd/%" PRIu32, pid, fd);
+    return access(path, F_OK) == 0;
+}
+
 void shared_memory_deinit(struct shared_memory *memory)
 {
     if (memory->base == NULL) return;

@@ -6,6 +6,7 @@
 #ifndef ANTHILL_COMMON_SHARED_MEMORY_H
 #define ANTHILL_COMMON_SHARED_MEMORY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/error.h"
@@ -32,6 +33,9 @@ enum status shared_memory_init(struct shared_memory *memory, uint64_t bytes,
  *            nonce; STATUS_NOMEM */
 enum status shared_memory_map(struct shared_memory *memory, uint32_t pid, uint32_t fd,
                               uint64_t bytes, uint64_t nonce, struct error *error) MUST_CHECK;
+
+/* False when process `pid` has nothing under `fd`: it has closed its memory, or ended. */
+bool shared_memory_is_open(uint32_t pid, uint32_t fd);
 
 /* Zeroed memory is left alone. */
 void shared_memory_deinit(struct shared_memory *memory);

@@ -242,6 +242,7 @@ void shard_tick(struct shard *shard, uint64_t now_ns, struct outbox *outbox)
         struct session *session = &shard->sessions.items[i];
         /* Restored sessions begin to be silent at the first tick. */
         if (session->seen_ns == 0) session->seen_ns = now_ns;
+        shard_memory_tick(shard, session);
         if (now_ns - session->seen_ns <= shard->options.session_idle_ns) continue;
         staleness_leave(&shard->staleness, session->id);
         drop_waiting(shard, session->id);

@@ -21,6 +21,8 @@ struct shard_memory_access {
     /* Maps it all; NULL when that cannot be. */
     void *(*open)(void *context, const Anthill__SharedMemory *memory);
     void (*close)(void *context, void *base, uint64_t bytes);
+    /* False when the client has ended: what it shared is given back at the next tick. */
+    bool (*is_open)(void *context, uint32_t pid, uint32_t fd);
 };
 
 struct shard_options {

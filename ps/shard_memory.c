@@ -46,6 +46,14 @@ void shard_memory_open(struct shard *shard, struct session *session,
     shard->memories++;
 }
 
+void shard_memory_tick(struct shard *shard, struct session *session)
+{
+    const struct shard_memory_access *access = &shard->options.memory;
+    const struct session_memory *memory = &session->memory;
+    if (memory->base == NULL || access->is_open(access->context, memory->pid, memory->fd)) return;
+    shard_memory_close(shard, session);
+}
+
 /* Whether `count` items of `item` bytes from `offset` on lie within the client's part of it. */
 static bool lies_within(const struct session_memory *memory, uint64_t offset, uint64_t count,
                         uint64_t item, uint64_t alignment)

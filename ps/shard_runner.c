@@ -145,6 +145,12 @@ static void memory_close(void *context, void *base, uint64_t bytes)
     shared_memory_deinit(&mapped);
 }
 
+static bool memory_is_open(void *context, uint32_t pid, uint32_t fd)
+{
+    (void)context;
+    return shared_memory_is_open(pid, fd);
+}
+
 /* ---- to the coordinator --------------------------------------------------------------------- */
 
 static void end(struct runner *runner, enum status status, const struct error *error)
@@ -425,7 +431,7 @@ enum status shard_runner_run(const struct shard_runner_options *options, struct 
         .shard = options->shard,
         .incarnation = runner.incarnation,
         .session_idle_ns = SESSION_IDLE_NS,
-        .memory = {.context = &runner, .open = memory_open, .close = memory_close},
+        .memory = {&runner, memory_open, memory_close, memory_is_open},
     };
     runner.unsent = malloc(UNSENT_MAX * sizeof *runner.unsent);
     runner.status = shard_create(&runner.shard, &shard_options);

@@ -82,6 +82,8 @@ struct block_part {
 void shard_memory_open(struct shard *shard, struct session *session,
                        const Anthill__SharedMemory *memory);
 void shard_memory_close(struct shard *shard, struct session *session);
+/* Closes it when the client has ended. */
+void shard_memory_tick(struct shard *shard, struct session *session);
 
 /* Reads block `number` of the session for the request `id` of key_count rows of row_bytes.
  *   errors   STATUS_INVALID for a block that is none, or leads out of the memory; STATUS_NOMEM */

@@ -27,8 +27,15 @@ enum { POSITIONS_AT = KEYS_AT + 4096, ROWS_AT = KEYS_AT + 8192, ROW_FLOATS = 2 }
 struct memory_fixture {
     unsigned char *base;
     unsigned opened, closed;
-    bool refuses;
+    bool refuses, ended;
 };
+
+static bool is_open(void *context, uint32_t pid, uint32_t fd)
+{
+    const struct memory_fixture *fixture = context;
+    assert_true(pid == 11 && fd == 12);
+    return !fixture->ended;
+}
 
 static void *open_memory(void *context, const Anthill__SharedMemory *memory)
 {
@@ -51,6 +58,8 @@ static void hello_memory(struct shard_fixture *fixture, uint64_t session,
                          const struct spec_fixture *spec, uint64_t bytes, uint64_t nonce)
 {
     Anthill__SharedMemory memory = ANTHILL__SHARED_MEMORY__INIT;
+    memory.pid = 11;
+    memory.fd = 12;
     memory.bytes = bytes;
     memory.nonce = nonce;
     Anthill__TableSpec *tables[1] = {(Anthill__TableSpec *)&spec->spec};
@@ -79,8 +88,9 @@ static void memory_fixture_init(struct memory_fixture *memory, struct shard_fixt
     *memory = (struct memory_fixture){.base = aligned_alloc(64, MEMORY_BYTES)};
     assert_non_null(memory->base);
     memset(memory->base, 0, MEMORY_BYTES);
-    struct shard_options options = {
-        .incarnation = 77, .session_idle_ns = 1000, .memory = {memory, open_memory, close_memory}};
+    struct shard_options options = {.incarnation = 77,
+                                    .session_idle_ns = 1000,
+                                    .memory = {memory, open_memory, close_memory, is_open}};
     shard_fixture_deinit(fixture);
     *fixture = (struct shard_fixture){.now_ns = 5};
     assert_int_equal(shard_create(&fixture->shard, &options), STATUS_OK);
@@ -360,6 +370,24 @@ static void blocks_that_make_no_sense_are_refused(void **state)
     memory_fixture_deinit(&memory, fixture);
 }
 
+static void memory_of_a_client_that_has_ended_is_given_back(void **state)
+{
+    struct shard_fixture *fixture = *state;
+    struct memory_fixture memory;
+    struct spec_fixture spec;
+    memory_fixture_init(&memory, fixture, &spec);
+    shard_tick(fixture->shard, 10, &fixture->outbox);
+    assert_int_equal(memory.closed, 0);
+    memory.ended = true;
+    shard_tick(fixture->shard, 20, &fixture->outbox);
+    assert_int_equal(memory.closed, 1);
+    const uint64_t key = 7;
+    offer(&memory, 1, 90, &key, NULL, 1);
+    pull_block(fixture, 90, 1, 1, 0);
+    fixture_refused(fixture, STATUS_INVALID, "no memory is shared");
+    memory_fixture_deinit(&memory, fixture);
+}
+
 static void memory_is_mapped_once_and_closed_with_its_session(void **state)
 {
     struct shard_fixture *fixture = *state;
@@ -397,6 +425,7 @@ int main(void)
         TEST(a_pull_that_waits_finds_its_block_or_leaves_it_alone),
         TEST(blocks_that_lead_out_of_the_memory_are_refused),
         TEST(blocks_that_make_no_sense_are_refused),
+        TEST(memory_of_a_client_that_has_ended_is_given_back),
         TEST(memory_is_mapped_once_and_closed_with_its_session),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
