@@ -91,8 +91,8 @@ enum status client_push_dense(struct client *client, uint32_t table, const float
                               float rate_scale, uint64_t *ticket, struct error *error) MUST_CHECK;
 
 /* Starts an assignment: rows of a sparse table get these values and the optimizer state of new
- * rows. After it, and in its order, as after a push. `keys` and values[key_count, dim] are copied.
- */
+ * rows. Sent in its order among pushes, and done once. `keys` and values[key_count, dim] are
+ * copied. */
 enum status client_assign(struct client *client, uint32_t table, const uint64_t *keys,
                           uint32_t key_count, const float *values, uint64_t *ticket,
                           struct error *error) MUST_CHECK;

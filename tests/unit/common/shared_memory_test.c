@@ -86,8 +86,8 @@ static void it_outlives_the_one_who_made_it(void **state)
     ((char *)mine.base)[PLACE] = 3;
     uint32_t fd = (uint32_t)mine.fd;
     assert_true(shared_memory_is_open(pid(), fd));
-    assert_int_equal(
-        shared_memory_map(&theirs, pid(), (uint32_t)mine.fd, BYTES, mine.nonce, NULL), STATUS_OK);
+    assert_int_equal(shared_memory_map(&theirs, pid(), (uint32_t)mine.fd, BYTES, mine.nonce, NULL),
+                     STATUS_OK);
     shared_memory_deinit(&mine);
     assert_false(shared_memory_is_open(pid(), fd));
     assert_int_equal(((char *)theirs.base)[PLACE], 3);

@@ -270,11 +270,11 @@ static void a_refused_push_says_why_once(void **state)
 
 /* ---- clocks --------------------------------------------------------------------------------- */
 
-static void bsp_trainers_take_the_same_steps_together(void **state)
+static void take_steps_together(bool shares)
 {
-    (void)state;
     struct net net;
     net_init(&net, 11);
+    if (shares) net_share(&net);
     net.delay_ns = 30 * NS_PER_MS;
     struct spec_fixture fixture = {0};
     fixture_sparse(&fixture, "rows", DIM, SGD);
@@ -326,6 +326,13 @@ static void bsp_trainers_take_the_same_steps_together(void **state)
     pull_well(&net, net.clients[1], table, keys, KEYS, &rows[1][0][0]);
     assert_int_equal(client_core_clock(net.clients[1]), client_core_clock(net.clients[0]));
     net_deinit(&net);
+}
+
+static void bsp_trainers_take_the_same_steps_together(void **state)
+{
+    (void)state;
+    take_steps_together(false);
+    take_steps_together(true);
 }
 
 static void reading_only_does_not_enter_the_clock(void **state)

@@ -192,6 +192,44 @@ static void a_shard_that_restarts_maps_the_memory_again_or_is_sent_frames(void *
     }
 }
 
+static void what_a_shard_was_at_when_it_died_is_asked_of_the_next(void **state)
+{
+    (void)state;
+    struct net net;
+    uint32_t table;
+    struct client_core *core = share_rows(&net, 24, &table);
+    uint64_t key = 0, tickets[2];
+    while (net.owners[slot_of(key, SLOTS)] != 1)
+        key++;
+    float *memory = take_memory(core, 2 * DIM * sizeof *memory);
+    for (unsigned i = 0; i < DIM; i++)
+        memory[i] = 3.0f;
+    net.shard_dead[1] = true;
+    for (unsigned push = 0; push < 2; push++) {
+        float *rows = push ? memory : memory + DIM;
+        assert_int_equal(
+            push ? client_core_push(core, table, &key, 1, rows, 1.0f, &tickets[push], NULL)
+                 : client_core_pull(core, table, &key, 1, rows, false, &tickets[push], NULL),
+            STATUS_OK);
+        net_step(&net);
+    }
+    for (uint32_t number = 1; number <= 2; number++) {
+        struct shared_block *block = shared_block_at(net.memories[0], number);
+        uint64_t id = atomic_load(&block->state) >> 2;
+        assert_true(id != 0);
+        atomic_store(&block->state, shared_block_state(id, BLOCK_TAKEN));
+    }
+    restart_empty(&net);
+    net.shard_dead[1] = false;
+    wait_well(&net, core, tickets[0]);
+    wait_well(&net, core, tickets[1]);
+    give_memory(core, memory);
+    float row[DIM];
+    pull_well(&net, core, table, &key, 1, row);
+    assert_true(row[0] == -3.0f);
+    net_deinit(&net);
+}
+
 static void gradients_that_are_refused_are_given_back_when_all_parts_have_ended(void **state)
 {
     (void)state;
@@ -231,6 +269,7 @@ int main(void)
         cmocka_unit_test(requests_that_were_given_up_leave_the_memory_alone),
         cmocka_unit_test(memory_that_a_shard_is_writing_to_is_not_given_back),
         cmocka_unit_test(a_shard_that_restarts_maps_the_memory_again_or_is_sent_frames),
+        cmocka_unit_test(what_a_shard_was_at_when_it_died_is_asked_of_the_next),
         cmocka_unit_test(gradients_that_are_refused_are_given_back_when_all_parts_have_ended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
