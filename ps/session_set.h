@@ -13,7 +13,7 @@
 
 /* Memory that the client shares. */
 struct session_memory {
-    unsigned char *base; /* NULL: none */
+    unsigned char *base; /* NULL: none, or it could not be mapped */
     uint64_t bytes, nonce;
     uint32_t pid, fd;
 };

@@ -18,32 +18,32 @@ static void drop_waiting_blocks(struct shard *shard, uint64_t session)
 void shard_memory_close(struct shard *shard, struct session *session)
 {
     struct session_memory *memory = &session->memory;
-    if (memory->base == NULL) return;
-    drop_waiting_blocks(shard, session->id);
-    shard->options.memory.close(shard->options.memory.context, memory->base, memory->bytes);
+    if (memory->base != NULL) {
+        drop_waiting_blocks(shard, session->id);
+        shard->options.memory.close(shard->options.memory.context, memory->base, memory->bytes);
+        shard->memories--;
+    }
     *memory = (struct session_memory){0};
-    shard->memories--;
 }
 
 void shard_memory_open(struct shard *shard, struct session *session,
                        const Anthill__SharedMemory *memory)
 {
     const struct session_memory *old = &session->memory;
-    if (old->base != NULL && old->nonce == memory->nonce && old->bytes == memory->bytes &&
-        old->pid == memory->pid && old->fd == memory->fd) {
-        return;
+    if (old->nonce == memory->nonce && old->bytes == memory->bytes && old->pid == memory->pid &&
+        old->fd == memory->fd) {
+        return; /* mapped, or refused before */
     }
     shard_memory_close(shard, session);
     if (shard->options.memory.open == NULL || shard->memories == SHARD_MEMORIES_MAX) return;
     if (memory->bytes < SHARED_BLOCKS_END) return;
-    void *base = shard->options.memory.open(shard->options.memory.context, memory);
-    if (base == NULL) return;
-    session->memory = (struct session_memory){.base = base,
-                                              .bytes = memory->bytes,
-                                              .nonce = memory->nonce,
-                                              .pid = memory->pid,
-                                              .fd = memory->fd};
-    shard->memories++;
+    session->memory = (struct session_memory){
+        .base = shard->options.memory.open(shard->options.memory.context, memory),
+        .bytes = memory->bytes,
+        .nonce = memory->nonce,
+        .pid = memory->pid,
+        .fd = memory->fd};
+    shard->memories += session->memory.base != NULL;
 }
 
 void shard_memory_tick(struct shard *shard, struct session *session)

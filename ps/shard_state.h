@@ -77,8 +77,8 @@ struct block_part {
     unsigned char *rows;       /* of place 0, in the client's memory */
 };
 
-/* Maps the memory of a Hello unless it is mapped. A session that comes with another memory loses
- * the old one, and its pulls that wait for it. */
+/* Maps the memory of a Hello unless it is mapped, or could not be before. A session that comes with
+ * another memory loses the old one, and its pulls that wait for it. */
 void shard_memory_open(struct shard *shard, struct session *session,
                        const Anthill__SharedMemory *memory);
 void shard_memory_close(struct shard *shard, struct session *session);

@@ -29,6 +29,7 @@ struct trainer {
     struct feed *feed;
     struct tape *tape;
     uint32_t weights_table, embeddings_table, embedding_dim;
+    Anthill__Encoding wire; /* of embeddings while training; evaluations read them as they are */
     uint64_t floats;
     float *values, *grads; /* [floats] all weights and their gradients */
     /* Embeddings of a batch, and their gradients: in turn, since a push borrows them. */
@@ -175,6 +176,13 @@ static void report_score(struct held_lease *lease, const char *split, const stru
     }
 }
 
+static enum status set_encoding(struct trainer *trainer, Anthill__Encoding encoding,
+                                struct error *error)
+{
+    if (trainer->embedding_dim == 0) return STATUS_OK;
+    return client_set_encoding(trainer->client, trainer->embeddings_table, encoding, error);
+}
+
 static enum status evaluate(struct trainer *trainer, struct held_lease *lease, struct error *error)
 {
     const struct trainer_options *options = trainer->options;
@@ -189,7 +197,8 @@ static enum status evaluate(struct trainer *trainer, struct held_lease *lease, s
     enum status status = client_idle(trainer->client, error);
     if (status != STATUS_OK) return status;
     struct evaluation evaluation;
-    status = evaluator_run(&input, false, &evaluation, error);
+    status = set_encoding(trainer, ANTHILL__ENCODING__ENCODING_F32, error);
+    if (status == STATUS_OK) status = evaluator_run(&input, false, &evaluation, error);
     if (status != STATUS_OK) return status;
     struct score valid, test;
     status = evaluator_score(&input, &evaluation, GRAPH_SPLIT_VALID, &valid, error);
@@ -200,7 +209,7 @@ static enum status evaluate(struct trainer *trainer, struct held_lease *lease, s
         report_score(lease, "test", &test);
     }
     evaluation_deinit(&evaluation);
-    return status;
+    return status == STATUS_OK ? set_encoding(trainer, trainer->wire, error) : status;
 }
 
 /* The next item. While the feed itself waits for a lease this worker holds nobody up. */
@@ -252,10 +261,8 @@ static enum status create_tables(struct trainer *trainer, struct error *error)
     if (status == STATUS_OK && tables.embeddings.dim > 0) {
         status =
             client_table(trainer->client, &tables.embeddings, &trainer->embeddings_table, error);
-        if (status == STATUS_OK) {
-            status =
-                client_set_encoding(trainer->client, trainer->embeddings_table, tables.wire, error);
-        }
+        trainer->wire = tables.wire;
+        if (status == STATUS_OK) status = set_encoding(trainer, trainer->wire, error);
     }
     tables_deinit(&tables);
     return status;
