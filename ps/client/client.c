@@ -346,6 +346,21 @@ enum status client_pull(struct client *client, uint32_t table, const uint64_t *k
         error);
 }
 
+enum status client_pull_newer(struct client *client, uint32_t table, const uint64_t *keys,
+                              uint32_t key_count, uint32_t behind, float *rows, uint32_t *versions,
+                              bool read_only, uint64_t *ticket, struct error *error)
+{
+    return started(client,
+                   client_core_pull_newer(client->core, table, keys, key_count, behind, rows,
+                                          versions, read_only, ticket, error),
+                   error);
+}
+
+uint64_t client_restarts(const struct client *client)
+{
+    return client_core_restarts(client->core);
+}
+
 enum status client_push(struct client *client, uint32_t table, const uint64_t *keys,
                         uint32_t key_count, const float *grads, float rate_scale, uint64_t *ticket,
                         struct error *error)

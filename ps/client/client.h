@@ -77,6 +77,18 @@ enum status client_pull(struct client *client, uint32_t table, const uint64_t *k
                         uint32_t key_count, float *rows, bool read_only, uint64_t *ticket,
                         struct error *error) MUST_CHECK;
 
+/* The same for a caller that has copies (versioned tables): versions[i] is the version of rows[i],
+ * 0: it has none. Rows that are more than `behind` pushes newer are written, with their version;
+ * the others stay as they are. `versions` is borrowed, too. Nothing of it is in shared memory.
+ *   errors   STATUS_INVALID for a table without versions */
+enum status client_pull_newer(struct client *client, uint32_t table, const uint64_t *keys,
+                              uint32_t key_count, uint32_t behind, float *rows, uint32_t *versions,
+                              bool read_only, uint64_t *ticket, struct error *error) MUST_CHECK;
+
+/* Rises when a shard has restarted: versions from before say nothing any more, and have to be set
+ * to 0 before the next pull. */
+uint64_t client_restarts(const struct client *client);
+
 /* Starts a push of gradients; `rate_scale` multiplies the table's learning rate. `keys` is copied,
  * and so is `grads`, unless it lies in memory of client_memory_alloc: then it is borrowed until the
  * request has ended (client_wait, client_flush). */

@@ -376,9 +376,10 @@ static struct request *request_create(struct client_core *core, const struct par
     return request;
 }
 
-static enum status request_start(struct client_core *core, struct part *model, const uint64_t *keys,
-                                 uint32_t key_count, float *rows, const float *grads,
-                                 uint64_t *ticket, struct error *error)
+/* `caller` has what is the caller's: rows, grads, versions. */
+static enum status request_start(struct client_core *core, struct part *model,
+                                 const struct request *caller, const uint64_t *keys,
+                                 uint32_t key_count, uint64_t *ticket, struct error *error)
 {
     if (core->options.trains && !model->read_only) {
         client_session_enter(core);
@@ -387,8 +388,9 @@ static enum status request_start(struct client_core *core, struct part *model, c
     }
     struct request *request = request_create(core, model, ticket);
     if (request == NULL) return error_set(error, STATUS_NOMEM, "no memory for a request");
-    request->rows = rows;
-    request->grads = grads;
+    request->rows = caller->rows;
+    request->grads = caller->grads;
+    request->versions = caller->versions;
     request->encoding = model->encoding;
     enum status status =
         request_cut(request, &core->cut, &core->shared.pool, model, keys, key_count, error);
@@ -416,7 +418,31 @@ enum status client_core_pull(struct client_core *core, uint32_t table, const uin
                          .table = table,
                          .encoding = core->layouts[table]->encoding,
                          .read_only = read_only};
-    return request_start(core, &model, keys, key_count, rows, NULL, ticket, error);
+    return request_start(core, &model, &(struct request){.rows = rows}, keys, key_count, ticket,
+                         error);
+}
+
+enum status client_core_pull_newer(struct client_core *core, uint32_t table, const uint64_t *keys,
+                                   uint32_t key_count, uint32_t behind, float *rows,
+                                   uint32_t *versions, bool read_only, uint64_t *ticket,
+                                   struct error *error)
+{
+    enum status status = check_table(core, table, false, error);
+    if (status != STATUS_OK) return status;
+    struct part model = {.kind = PART_PULL,
+                         .table = table,
+                         .encoding = core->layouts[table]->encoding,
+                         .read_only = read_only,
+                         .conditional = true,
+                         .behind = behind,
+                         .restarts = core->shared.restarts};
+    const struct request caller = {.rows = rows, .versions = versions};
+    return request_start(core, &model, &caller, keys, key_count, ticket, error);
+}
+
+uint64_t client_core_restarts(const struct client_core *core)
+{
+    return core->shared.restarts;
 }
 
 enum status client_core_push(struct client_core *core, uint32_t table, const uint64_t *keys,
@@ -429,7 +455,8 @@ enum status client_core_push(struct client_core *core, uint32_t table, const uin
                          .table = table,
                          .encoding = core->layouts[table]->encoding,
                          .rate_scale = rate_scale};
-    return request_start(core, &model, keys, key_count, NULL, grads, ticket, error);
+    return request_start(core, &model, &(struct request){.grads = grads}, keys, key_count, ticket,
+                         error);
 }
 
 enum status client_core_assign(struct client_core *core, uint32_t table, const uint64_t *keys,
@@ -439,7 +466,8 @@ enum status client_core_assign(struct client_core *core, uint32_t table, const u
     enum status status = check_table(core, table, false, error);
     if (status != STATUS_OK) return status;
     struct part model = {.kind = PART_ASSIGN, .table = table, .read_only = true};
-    return request_start(core, &model, keys, key_count, NULL, values, ticket, error);
+    return request_start(core, &model, &(struct request){.grads = values}, keys, key_count, ticket,
+                         error);
 }
 
 enum status client_core_delete(struct client_core *core, uint32_t table, const uint64_t *keys,
@@ -448,7 +476,7 @@ enum status client_core_delete(struct client_core *core, uint32_t table, const u
     enum status status = check_table(core, table, false, error);
     if (status != STATUS_OK) return status;
     struct part model = {.kind = PART_DELETE, .table = table, .read_only = true};
-    return request_start(core, &model, keys, key_count, NULL, NULL, ticket, error);
+    return request_start(core, &model, &(struct request){0}, keys, key_count, ticket, error);
 }
 
 enum status client_core_scan(struct client_core *core, uint32_t table, struct client_scan *scan,
@@ -487,8 +515,8 @@ enum status client_core_pull_dense(struct client_core *core, uint32_t table, flo
     if (status != STATUS_OK) return status;
     struct part model = {.kind = PART_PULL, .table = table};
     const struct table_layout *layout = core->layouts[table];
-    return request_start(core, &model, layout->keys, layout->chunk_count, values, NULL, ticket,
-                         error);
+    return request_start(core, &model, &(struct request){.rows = values}, layout->keys,
+                         layout->chunk_count, ticket, error);
 }
 
 enum status client_core_push_dense(struct client_core *core, uint32_t table, const float *grads,
@@ -498,8 +526,8 @@ enum status client_core_push_dense(struct client_core *core, uint32_t table, con
     if (status != STATUS_OK) return status;
     struct part model = {.kind = PART_PUSH, .table = table, .rate_scale = rate_scale};
     const struct table_layout *layout = core->layouts[table];
-    return request_start(core, &model, layout->keys, layout->chunk_count, NULL, grads, ticket,
-                         error);
+    return request_start(core, &model, &(struct request){.grads = grads}, layout->keys,
+                         layout->chunk_count, ticket, error);
 }
 
 static enum status opening_ended(struct client_core *core, struct error *error)

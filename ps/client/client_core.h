@@ -83,6 +83,11 @@ enum status client_core_table(struct client_core *core, const Anthill__TableSpec
 enum status client_core_pull(struct client_core *core, uint32_t table, const uint64_t *keys,
                              uint32_t key_count, float *rows, bool read_only, uint64_t *ticket,
                              struct error *error) MUST_CHECK;
+enum status client_core_pull_newer(struct client_core *core, uint32_t table, const uint64_t *keys,
+                                   uint32_t key_count, uint32_t behind, float *rows,
+                                   uint32_t *versions, bool read_only, uint64_t *ticket,
+                                   struct error *error) MUST_CHECK;
+uint64_t client_core_restarts(const struct client_core *core);
 enum status client_core_push(struct client_core *core, uint32_t table, const uint64_t *keys,
                              uint32_t key_count, const float *grads, float rate_scale,
                              uint64_t *ticket, struct error *error) MUST_CHECK;

@@ -124,8 +124,25 @@ static void put_pull(struct client_link *link, const struct client_shared *share
         return;
     }
     pull.encoding = part->encoding;
-    struct frame keys = part_buffer_keys_frame(part->buffer);
-    put(link, shared, envelope, &keys, 1);
+    pull.conditional = part->conditional;
+    pull.behind = part->behind;
+    struct frame payload[2] = {part_buffer_keys_frame(part->buffer)};
+    if (part->conditional) payload[1] = part_buffer_values_frame(part->buffer);
+    put(link, shared, envelope, payload, part->conditional ? 2 : 1);
+}
+
+/* A shard that has restarted counts versions anew: everything is newer. Copies that are still being
+ * sent keep the old buffer. */
+static void forget_versions(struct part *part)
+{
+    size_t bytes = part->key_count * sizeof(uint32_t);
+    struct part_buffer *fresh = part_buffer_create(part->key_count, bytes);
+    CHECK(fresh != NULL);
+    memcpy(part_buffer_keys(fresh), part_buffer_keys(part->buffer),
+           part->key_count * sizeof(uint64_t));
+    memset(part_buffer_values(fresh), 0, bytes);
+    part_buffer_unref(part->buffer);
+    part->buffer = fresh;
 }
 
 static void put_push(struct client_link *link, const struct client_shared *shared,
@@ -205,6 +222,8 @@ static void send_part(struct client_link *link, struct client_shared *shared, st
     envelope.request = part->id;
     envelope.sequence = part->sequence;
     if (part->block != 0 && !link->memory_mapped) client_blocks_leave(&shared->blocks, part);
+    if (part->conditional && part->restarts != shared->restarts) forget_versions(part);
+    part->restarts = shared->restarts;
     part->incarnation = link->incarnation;
     switch (part->kind) {
     case PART_PULL:
@@ -394,6 +413,7 @@ static void handle_hello_reply(struct client_link *link, struct client_shared *s
     link->state = LINK_OPEN;
     link->incarnation = reply->incarnation;
     if (reply->sequence_next > link->sequence_next) link->sequence_next = reply->sequence_next;
+    shared->restarts += restarted;
     repeat_all(link, shared, restarted);
     if (restarted && shared->trains) enter_again(link, shared, now_ns);
 }

@@ -29,6 +29,7 @@ struct client_shared {
     struct part_pool pool;
     struct client_blocks blocks;
     uint64_t hello_serial;
+    uint64_t restarts; /* of shards, as far as is known */
 };
 
 enum link_state {

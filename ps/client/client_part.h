@@ -23,8 +23,8 @@ static inline bool part_kind_reads(enum part_kind kind)
  * be sent again without copying and may end while an old copy is still being sent. */
 struct part_buffer;
 
-/* keys[key_count] and, for pushes, value_bytes of rows, to be filled in.
- *   owner    returns owned; part_buffer_unref; NULL when memory is used up */
+/* keys[key_count] and value_bytes of rows (pushes) or versions (conditional pulls), to be filled
+ * in. owner    returns owned; part_buffer_unref; NULL when memory is used up */
 struct part_buffer *part_buffer_create(uint32_t key_count, size_t value_bytes);
 void part_buffer_unref(struct part_buffer *buffer);
 uint64_t *part_buffer_keys(struct part_buffer *buffer);
@@ -53,8 +53,11 @@ struct part {
     Anthill__Encoding encoding; /* of rows in frames */
     size_t value_bytes;         /* of rows in a frame */
     uint64_t cursor;            /* of a scan */
-    const uint32_t *positions;  /* [key_count] where its rows stand in the request; NULL: */
-    uint32_t first;             /* one after the other from here */
+    bool conditional;           /* a pull whose buffer has versions, u32[key_count], as values */
+    uint32_t behind;
+    uint64_t restarts;         /* of shards, when those versions were true */
+    const uint32_t *positions; /* [key_count] where its rows stand in the request; NULL: */
+    uint32_t first;            /* one after the other from here */
     uint64_t clock;
     bool awaits_entry;  /* kept back until the session has entered; `clock` is a guess until then */
     bool enters, leave; /* of an advance */

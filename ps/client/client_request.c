@@ -86,6 +86,17 @@ static uint32_t part_rows(const struct request *request, uint32_t begin, uint32_
     return row - begin;
 }
 
+static void gather_versions(const struct request *request, const struct part *part,
+                            const uint64_t *keys)
+{
+    uint32_t *versions = part_buffer_values(part->buffer);
+    for (uint32_t i = 0; i < part->key_count; i++) {
+        uint32_t position = part->positions != NULL ? part->positions[i] : part->first + i;
+        part_buffer_keys(part->buffer)[i] = keys[position];
+        versions[i] = request->versions[position];
+    }
+}
+
 static void gather(const struct request *request, const struct part *part, const uint64_t *keys)
 {
     const struct table_layout *layout = request->layout;
@@ -147,9 +158,12 @@ static bool make_parts(struct request *request, struct request_cut *cut, struct 
         part->first = begin;
         part_list_append(made, part);
         if (!block || !put_in_block(request, cut, part, begin, keys)) {
-            part->buffer = part_buffer_create(rows, request->grads != NULL ? value_bytes : 0);
+            size_t bytes = request->grads != NULL      ? value_bytes
+                           : request->versions != NULL ? rows * sizeof(uint32_t)
+                                                       : 0;
+            part->buffer = part_buffer_create(rows, bytes);
             if (part->buffer == NULL) return false;
-            gather(request, part, keys);
+            (request->versions != NULL ? gather_versions : gather)(request, part, keys);
         }
         begin += rows;
     }
@@ -162,6 +176,7 @@ static bool may_share(const struct request *request, const struct request_cut *c
 {
     if (request->layout->dim == 0 || cut->blocks->base == NULL) return false;
     if (request->kind != PART_PULL && request->kind != PART_PUSH) return false;
+    if (request->versions != NULL) return false;
     const float *rows = request->kind == PART_PUSH ? request->grads : request->rows;
     uint64_t bytes = (uint64_t)key_count * request->layout->dim * sizeof *rows;
     if (!region_contains(&cut->blocks->region, rows, bytes)) return false;
@@ -245,10 +260,41 @@ enum status request_cut(struct request *request, struct request_cut *cut, struct
     return error_set(error, STATUS_NOMEM, "no memory for a request of %u keys", key_count);
 }
 
+/* Rows in frame 0 for the keys whose version in frame 1 is not 0. */
+static enum status put_newer(struct request *request, const struct part *part,
+                             const struct message *message, struct error *error)
+{
+    const struct frame *rows = &message->payload[0], *versions = &message->payload[1];
+    const size_t row_bytes = row_codec_bytes(part->encoding, part->dim);
+    const unsigned char *from = rows->data;
+    uint32_t version, sent = 0;
+    bool sound = message->payload_count == 2 && versions->bytes == part->key_count * sizeof version;
+    for (uint32_t i = 0; sound && i < part->key_count; i++) {
+        memcpy(&version, (const char *)versions->data + i * sizeof version, sizeof version);
+        sent += version != 0;
+    }
+    if (!sound || rows->bytes != sent * row_bytes) {
+        return error_set(error, STATUS_CORRUPT,
+                         "answer of %u payload frames to a conditional pull of %u keys",
+                         message->payload_count, part->key_count);
+    }
+    for (uint32_t i = 0; i < part->key_count; i++) {
+        uint32_t position = part->positions != NULL ? part->positions[i] : part->first + i;
+        memcpy(&version, (const char *)versions->data + i * sizeof version, sizeof version);
+        if (version == 0) continue;
+        request->versions[position] = version;
+        row_codec_decode(part->encoding, from, request->rows + (uint64_t)position * part->dim,
+                         part->dim);
+        from += row_bytes;
+    }
+    return STATUS_OK;
+}
+
 enum status request_put_rows(struct request *request, const struct part *part,
                              const struct message *message, struct error *error)
 {
     if (part->block != 0) return STATUS_OK;
+    if (part->conditional) return put_newer(request, part, message, error);
     const struct frame *values = &message->payload[0];
     if (message->payload_count != 1 || values->bytes != part->value_bytes) {
         return error_set(error, STATUS_CORRUPT,

@@ -35,6 +35,7 @@ struct request {
     float *rows;        /* pull: the caller's */
     const float *grads; /* push, assign: the caller's; its own while parts stand in blocks */
     Anthill__Encoding encoding; /* of rows in frames */
+    uint32_t *versions;         /* conditional pull: the caller's, in and out */
     struct client_scan *scan;   /* the caller's, as are: */
     uint64_t *scan_keys;
     uint32_t *scan_count;

@@ -166,11 +166,72 @@ static void a_scan_lists_the_keys_of_all_shards_once(void **state)
     net_deinit(&net);
 }
 
+static void pull_newer(struct net *net, struct client_core *core, uint32_t table,
+                       const uint64_t *keys, uint32_t behind, float rows[KEYS][DIM],
+                       uint32_t *versions)
+{
+    uint64_t ticket;
+    assert_int_equal(client_core_pull_newer(core, table, keys, KEYS, behind, &rows[0][0], versions,
+                                            false, &ticket, NULL),
+                     STATUS_OK);
+    wait_well(net, core, ticket);
+}
+
+static void only_rows_that_are_newer_are_pulled_again(void **state)
+{
+    (void)state;
+    struct net net;
+    net_init(&net, 33);
+    net_share(&net); /* conditional pulls go by frames all the same */
+    struct client_core *core = net_client(&net, false);
+    join_well(&net, core);
+    struct spec_fixture fixture = {0};
+    fixture_sparse(&fixture, "rows", DIM, SGD);
+    fixture.spec.versioned = true;
+    uint32_t table = open_table(&net, core, &fixture), versions[KEYS] = {0}, before[KEYS];
+    assert_int_equal(client_core_set_encoding(core, table, ANTHILL__ENCODING__ENCODING_BF16, NULL),
+                     STATUS_OK);
+    uint64_t keys[KEYS];
+    float grads[KEYS][DIM], rows[KEYS][DIM];
+    fill(keys, grads);
+    start_push(&net, core, table, keys, KEYS, &grads[0][0]);
+    flush_well(&net, core);
+    pull_newer(&net, core, table, keys, 0, rows, versions);
+    for (unsigned i = 0; i < KEYS; i++) {
+        assert_true(rows[i][1] == -grads[i][1]);
+        assert_true(versions[i] > 0);
+    }
+    memcpy(before, versions, sizeof before);
+    memset(rows, 0, sizeof rows);
+    start_push(&net, core, table, keys + 10, 20, &grads[10][0]);
+    flush_well(&net, core);
+    pull_newer(&net, core, table, keys, 100, rows, versions);
+    assert_memory_equal(versions, before, sizeof before); /* near enough */
+    pull_newer(&net, core, table, keys, 0, rows, versions);
+    for (unsigned i = 0; i < KEYS; i++) {
+        bool newer = i >= 10 && i < 30;
+        assert_true(rows[i][1] == (newer ? -2 * grads[i][1] : 0.0f));
+        assert_int_equal(versions[i] != before[i], newer);
+    }
+    /* A shard that restarts has other versions: a pull that is under way asks for everything. */
+    assert_int_equal(client_core_restarts(core), 0);
+    restart_empty(&net);
+    memset(rows, 1, sizeof rows);
+    for (unsigned i = 0; i < KEYS; i++)
+        versions[i] = 1000000;
+    pull_newer(&net, core, table, keys, 0, rows, versions);
+    assert_int_equal(client_core_restarts(core), 1);
+    for (unsigned i = 0; i < KEYS; i++)
+        if (net.owners[slot_of(keys[i], SLOTS)] == 1) assert_true(rows[i][1] == 0.0f);
+    net_deinit(&net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_travel_in_the_encoding_that_is_set),
         cmocka_unit_test(shared_memory_stays_f32_and_frames_do_not),
+        cmocka_unit_test(only_rows_that_are_newer_are_pulled_again),
         cmocka_unit_test(assignments_and_deletions_keep_their_place_among_pushes),
         cmocka_unit_test(a_scan_lists_the_keys_of_all_shards_once),
     };
