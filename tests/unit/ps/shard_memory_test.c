@@ -374,6 +374,56 @@ static void blocks_that_make_no_sense_are_refused(void **state)
     memory_fixture_deinit(&memory, fixture);
 }
 
+/* A place near an edge of the memory, or anywhere. */
+static uint64_t random_offset(struct rng *rng)
+{
+    const uint64_t edges[] = {0, SHARED_BLOCKS_END, MEMORY_BYTES, UINT64_MAX, KEYS_AT, ROWS_AT};
+    uint64_t edge = edges[rng_below(rng, sizeof edges / sizeof *edges)];
+    if (rng_below(rng, 8) == 0) return rng_u64(rng);
+    return edge + 4 * rng_below(rng, 16) - 32 + (rng_below(rng, 16) == 0 ? 1 : 0);
+}
+
+/* The memory ends where the allocation does: a sanitizer sees every step beyond. */
+static void random_blocks_are_done_or_refused(void **state)
+{
+    struct shard_fixture *fixture = *state;
+    struct memory_fixture memory;
+    struct spec_fixture spec;
+    struct rng rng = rng_make(fixture_seed());
+    memory_fixture_init(&memory, fixture, &spec);
+    unsigned done = 0;
+    for (uint64_t id = 1; id < 30000; id++) {
+        uint32_t count = (uint32_t)rng_below(&rng, 8);
+        if (rng_below(&rng, 10) == 0) count = (uint32_t)rng_u64(&rng);
+        for (unsigned i = 0; i < 16; i++) {
+            uint32_t position = (uint32_t)rng_below(&rng, 8200);
+            if (rng_below(&rng, 50) == 0) position = (uint32_t)rng_u64(&rng);
+            memcpy(memory.base + POSITIONS_AT + i * sizeof position, &position, sizeof position);
+            uint64_t key = rng_below(&rng, 100);
+            memcpy(memory.base + KEYS_AT + i * sizeof key, &key, sizeof key);
+        }
+        struct shared_block *block = shared_block_at(memory.base, 1 + (uint32_t)(id % 3));
+        block->keys = rng_below(&rng, 2) == 0 ? random_offset(&rng) : KEYS_AT;
+        block->positions = rng_below(&rng, 2) == 0 ? random_offset(&rng) : POSITIONS_AT;
+        block->rows = rng_below(&rng, 2) == 0 ? random_offset(&rng) : ROWS_AT;
+        atomic_store(&block->state, shared_block_state(id, BLOCK_PENDING));
+        uint32_t number = 1 + (uint32_t)(id % 3);
+        if (rng_below(&rng, 100) == 0) number = (uint32_t)rng_u64(&rng);
+        if (rng_below(&rng, 2) == 0) {
+            pull_block(fixture, id, number, count, 0);
+        } else {
+            push_block(fixture, id, id, number, count);
+        }
+        uint64_t left = atomic_load(&block->state);
+        done += left == shared_block_state(id, BLOCK_DONE);
+        assert_true(left == shared_block_state(id, BLOCK_DONE) ||
+                    left == shared_block_state(id, BLOCK_PENDING));
+        assert_true(fixture->outbox.count <= 1);
+    }
+    assert_true(done > 1000);
+    memory_fixture_deinit(&memory, fixture);
+}
+
 static void memory_of_a_client_that_has_ended_is_given_back(void **state)
 {
     struct shard_fixture *fixture = *state;
@@ -432,6 +482,7 @@ int main(void)
         TEST(a_pull_that_waits_finds_its_block_or_leaves_it_alone),
         TEST(blocks_that_lead_out_of_the_memory_are_refused),
         TEST(blocks_that_make_no_sense_are_refused),
+        TEST(random_blocks_are_done_or_refused),
         TEST(memory_of_a_client_that_has_ended_is_given_back),
         TEST(memory_is_mapped_once_and_closed_with_its_session),
     };
