@@ -126,11 +126,13 @@ static int compare_keys(const void *left, const void *right)
 }
 
 /* Returns the number of keys that could not be pushed. */
-static uint64_t flush(struct apply_buffer *buffer, struct table *table, float rate_scale)
+static uint64_t flush(struct apply_buffer *buffer, struct table *table,
+                      const struct clock_sums *clock)
 {
     if (buffer->key_count == 0) return 0;
-    enum status status =
-        table_push(table, buffer->keys, buffer->key_count, buffer->grads, rate_scale, NULL);
+    const struct row_source source = {.rows = buffer->grads};
+    enum status status = table_push_from(table, buffer->keys, buffer->key_count, &source,
+                                         clock->rate_scale, clock->clock, NULL);
     uint64_t dropped = status == STATUS_OK ? 0 : buffer->key_count;
     buffer->key_count = 0;
     buffer->float_count = 0;
@@ -150,13 +152,13 @@ static uint64_t apply_clock(struct clock_sums *clock, struct table *table,
             continue;
         }
         if (buffer->key_count == APPLY_KEYS || buffer->float_count + sum->floats > APPLY_FLOATS) {
-            dropped += flush(buffer, table, clock->rate_scale);
+            dropped += flush(buffer, table, clock);
         }
         memcpy(buffer->grads + buffer->float_count, sum->sum, sum->floats * sizeof *sum->sum);
         buffer->keys[buffer->key_count++] = sum->key;
         buffer->float_count += sum->floats;
     }
-    return dropped + flush(buffer, table, clock->rate_scale);
+    return dropped + flush(buffer, table, clock);
 }
 
 uint64_t gradient_sums_apply(struct gradient_sums *sums, struct table *table, uint64_t clock)

@@ -11,12 +11,20 @@
 
 #define SESSIONS_MAX 65536u
 
+/* Memory that the client shares. */
+struct session_memory {
+    unsigned char *base; /* NULL: none, or it could not be mapped */
+    uint64_t bytes, nonce;
+    uint32_t pid, fd;
+};
+
 struct session {
     uint64_t id;
     uint64_t seen_ns; /* of its last request */
     struct push_window window;
-    uint32_t waiting; /* its pulls that wait */
-    bool open;        /* said Hello since this shard started */
+    uint32_t waiting;             /* its pulls that wait */
+    bool open;                    /* said Hello since this shard started */
+    struct session_memory memory; /* the shard closes it */
 };
 
 struct session_set {

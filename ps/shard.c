@@ -20,12 +20,15 @@ static void drop_last_table(struct shard *shard)
     struct shard_table *last = &shard->tables[--shard->table_count];
     gradient_sums_deinit(&last->sums);
     table_destroy(last->table);
+    if (shard->tables_ticked > shard->table_count) shard->tables_ticked = shard->table_count;
 }
 
 void shard_clear(struct shard *shard)
 {
     while (shard->table_count > 0)
         drop_last_table(shard);
+    for (uint32_t i = 0; i < shard->sessions.count; i++)
+        shard_memory_close(shard, &shard->sessions.items[i]);
     session_set_deinit(&shard->sessions);
     staleness_deinit(&shard->staleness);
     waiting_pulls_deinit(&shard->waiting);
@@ -36,6 +39,7 @@ void shard_destroy(struct shard *shard)
     if (shard == NULL) return;
     shard_clear(shard);
     free(shard->tables);
+    free(shard->block_keys);
     free(shard);
 }
 
@@ -135,11 +139,13 @@ enum status shard_hello(struct shard *shard, struct shard_request *request, uint
     }
     session->open = true;
     session->seen_ns = now_ns;
+    if (hello->memory != NULL) shard_memory_open(shard, session, hello->memory);
     Anthill__HelloReply body = ANTHILL__HELLO_REPLY__INIT;
     body.incarnation = shard->options.incarnation;
     body.n_table_ids = hello->n_tables;
     body.table_ids = ids;
     body.sequence_next = session->window.highest + 1;
+    body.memory_mapped = hello->memory != NULL && session->memory.base != NULL;
     Anthill__Envelope reply = ANTHILL__ENVELOPE__INIT;
     reply.body_case = ANTHILL__ENVELOPE__BODY_HELLO_REPLY;
     reply.hello_reply = &body;
@@ -183,6 +189,12 @@ static enum status handle(struct shard *shard, struct shard_request *request, ui
         return shard_push(shard, request, error);
     case ANTHILL__ENVELOPE__BODY_ADVANCE:
         return shard_advance(shard, request, error);
+    case ANTHILL__ENVELOPE__BODY_ASSIGN:
+        return shard_assign(shard, request, error);
+    case ANTHILL__ENVELOPE__BODY_DELETE:
+        return shard_delete(shard, request, error);
+    case ANTHILL__ENVELOPE__BODY_SCAN:
+        return shard_scan(shard, request, error);
     default:
         return error_set(error, STATUS_INVALID, "message %d is none that a shard answers",
                          (int)envelope->body_case);
@@ -192,6 +204,9 @@ static enum status handle(struct shard *shard, struct shard_request *request, ui
 void shard_handle(struct shard *shard, uint64_t now_ns, const struct message *message,
                   struct outbox *outbox)
 {
+    /* Tables are told the time before their first request. */
+    while (shard->tables_ticked < shard->table_count)
+        table_tick(shard->tables[shard->tables_ticked++].table, now_ns);
     struct error error = {0};
     struct shard_request request = {
         .message = message, .envelope = message->envelope, .outbox = outbox};
@@ -217,7 +232,7 @@ void shard_set_map_version(struct shard *shard, uint64_t version)
 static void drop_waiting(struct shard *shard, uint64_t session)
 {
     for (uint32_t i = shard->waiting.count; i-- > 0;) {
-        if (shard->waiting.items[i].session == session) waiting_pulls_remove(&shard->waiting, i);
+        if (shard->waiting.items[i].session == session) shard_drop_waiting(shard, i);
     }
 }
 
@@ -227,12 +242,17 @@ void shard_tick(struct shard *shard, uint64_t now_ns, struct outbox *outbox)
         struct session *session = &shard->sessions.items[i];
         /* Restored sessions begin to be silent at the first tick. */
         if (session->seen_ns == 0) session->seen_ns = now_ns;
+        shard_memory_tick(shard, session);
         if (now_ns - session->seen_ns <= shard->options.session_idle_ns) continue;
         staleness_leave(&shard->staleness, session->id);
         drop_waiting(shard, session->id);
+        shard_memory_close(shard, session);
         session_set_remove(&shard->sessions, session);
     }
     shard_progress(shard, outbox);
+    for (uint32_t i = 0; i < shard->table_count; i++)
+        table_tick(shard->tables[i].table, now_ns);
+    shard->tables_ticked = shard->table_count;
 }
 
 void shard_stats(const struct shard *shard, struct shard_stats *stats)
@@ -248,6 +268,7 @@ void shard_stats(const struct shard *shard, struct shard_stats *stats)
         .sessions = shard->sessions.count,
         .trainers = shard->staleness.count,
         .clock_min = shard->staleness.clock_min,
+        .memories = shard->memories,
     };
     for (uint32_t i = 0; i < shard->table_count; i++) {
         stats->rows += table_row_count(shard->tables[i].table);

@@ -15,10 +15,21 @@
 struct shard;
 struct table;
 
+/* How a shard gets at the memory of a client on its host; without it payloads are frames. */
+struct shard_memory_access {
+    void *context;
+    /* Maps it all; NULL when that cannot be. */
+    void *(*open)(void *context, const Anthill__SharedMemory *memory);
+    void (*close)(void *context, void *base, uint64_t bytes);
+    /* False when the client has ended: what it shared is given back at the next tick. */
+    bool (*is_open)(void *context, uint32_t pid, uint32_t fd);
+};
+
 struct shard_options {
     uint32_t server, shard;
     uint64_t incarnation;     /* differs after every start */
     uint64_t session_idle_ns; /* push windows of sessions silent for longer are forgotten */
+    struct shard_memory_access memory;
 };
 
 /*   errors   STATUS_NOMEM
@@ -29,10 +40,12 @@ void shard_destroy(struct shard *shard);
 /* Forgets tables, sessions, clocks and waiting pulls: as after shard_create. */
 void shard_clear(struct shard *shard);
 
-/* Handles Hello, Pull, Push and Advance; anything else, and any request that makes no sense, is
- * answered by an ErrorReply and changes nothing. `message` is unpacked and borrowed; its payload
- * may be unaligned. Pulls that are too far ahead are kept inside and answered later: every call may
- * put replies for other peers into `outbox`. */
+/* Handles Hello, Pull, Push, Advance, Assign, Delete and Scan; anything else, and any request that
+ * makes no sense, is answered by an ErrorReply and changes nothing. `message` is unpacked and
+ * borrowed; its payload may be unaligned. Requests that name a block find keys and rows in the
+ * client's memory, which may change at any time: nothing in it is believed. Pulls that are too far
+ * ahead are kept inside and answered later: every call may put replies for other peers into
+ * `outbox`. */
 void shard_handle(struct shard *shard, uint64_t now_ns, const struct message *message,
                   struct outbox *outbox);
 
@@ -52,6 +65,7 @@ struct shard_stats {
     uint64_t pulled_rows, pushed_rows;
     uint64_t repeated_pushes, refused, waiting_pulls;
     uint64_t sessions, trainers, clock_min;
+    uint64_t memories; /* of clients, mapped */
 };
 void shard_stats(const struct shard *shard, struct shard_stats *stats);
 

@@ -33,6 +33,8 @@ void shard_metrics_init(struct shard_metrics *metrics, uint32_t shard)
             metrics_gauge("anthill_ps_waiting_pulls", label, "Pulls that wait for slower trainers"),
         .sessions = metrics_gauge("anthill_ps_sessions", label, "Sessions known to the shard"),
         .trainers = metrics_gauge("anthill_ps_trainers", label, "Sessions whose clock counts"),
+        .memories = metrics_gauge("anthill_ps_shared_memories", label,
+                                  "Clients whose memory the shard has mapped"),
         .clock_min = metrics_gauge("anthill_ps_clock_min", label, "The slowest trainer's clock"),
         .ready = metrics_gauge("anthill_ps_ready", label, "1: the shard serves"),
         .pull_seconds =
@@ -69,6 +71,7 @@ void shard_metrics_update(struct shard_metrics *metrics, const struct shard_stat
     metric_set(metrics->waiting_pulls, (double)stats->waiting_pulls);
     metric_set(metrics->sessions, (double)stats->sessions);
     metric_set(metrics->trainers, (double)stats->trainers);
+    metric_set(metrics->memories, (double)stats->memories);
     metric_set(metrics->clock_min, (double)stats->clock_min);
     metrics->last = *stats;
     metrics->last_malformed = malformed;

@@ -11,7 +11,8 @@
 struct shard_metrics {
     struct metric *pulls, *pushes, *pulled_rows, *pushed_rows, *repeated_pushes, *refused;
     struct metric *malformed, *dropped, *checkpoints, *checkpoint_failures;
-    struct metric *rows, *bytes, *waiting_pulls, *sessions, *trainers, *clock_min, *ready;
+    struct metric *rows, *bytes, *waiting_pulls, *sessions, *trainers, *memories, *clock_min,
+        *ready;
     struct metric *pull_seconds, *push_seconds, *checkpoint_seconds;
     struct shard_stats last; /* what the counters have been told of */
     uint64_t last_malformed;

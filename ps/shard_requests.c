@@ -1,159 +1,57 @@
-/* Pull, Push and Advance. Sizes are checked before memory is taken. */
+/* What changes rows and clocks, and Scan. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 
+#include "ps/row_codec.h"
 #include "ps/shard_state.h"
 
-/* A table and the keys of a request for it. */
-struct keys_request {
-    struct shard_table *table;
-    const uint64_unaligned *keys;
-    uint32_t key_count;
-    uint64_t floats;
-};
+#define SCAN_KEYS_MIN 64u
+#define SCAN_KEYS_MAX 65536u
 
-/* `what` is "Pull" or "Push". */
-static enum status check_keys(const struct shard *shard, const struct message *message,
-                              const char *what, uint32_t table, uint32_t key_count,
-                              unsigned payload_count, struct keys_request *keys,
-                              struct error *error)
-{
-    if (table >= shard->table_count) {
-        error_set(error, STATUS_INVALID, "%s of table %u: there are %u", what, table,
-                  shard->table_count);
-        return STATUS_INVALID;
-    }
-    keys->table = &shard->tables[table];
-    const char *name = table_spec(keys->table->table)->name;
-    if (message->payload_count != payload_count) {
-        return error_set(error, STATUS_INVALID, "%s of \"%s\": %u payload frames; %u expected",
-                         what, name, message->payload_count, payload_count);
-    }
-    if (key_count == 0 || message->payload[0].bytes != (uint64_t)key_count * sizeof(uint64_t)) {
-        return error_set(error, STATUS_INVALID, "%s of \"%s\": %u keys in a frame of %zu bytes",
-                         what, name, key_count, message->payload[0].bytes);
-    }
-    keys->keys = message->payload[0].data;
-    keys->key_count = key_count;
-    enum status status =
-        table_floats(keys->table->table, keys->keys, key_count, &keys->floats, error);
-    if (status != STATUS_OK) return status;
-    if (keys->floats > WIRE_FRAME_BYTES_MAX / sizeof(float)) {
-        return error_set(error, STATUS_INVALID,
-                         "%s of \"%s\": rows of %" PRIu64 " bytes; a frame has at most %u", what,
-                         name, keys->floats * sizeof(float), WIRE_FRAME_BYTES_MAX);
-    }
-    return STATUS_OK;
-}
+/* ---- Push ----------------------------------------------------------------------------------- */
 
-/* True when rows may be read at `clock`. */
-static bool pull_allowed(const struct shard *shard, const struct table *table, uint64_t clock)
-{
-    const Anthill__TableSpec *spec = table_spec(table);
-    switch (spec->consistency) {
-    case ANTHILL__CONSISTENCY_MODE__CONSISTENCY_SSP:
-        return staleness_allows(&shard->staleness, clock, spec->staleness);
-    case ANTHILL__CONSISTENCY_MODE__CONSISTENCY_BSP:
-        return staleness_allows(&shard->staleness, clock, 0);
-    default:
-        return true;
-    }
-}
-
-/* Reads the rows into a frame and puts the reply. */
-static enum status answer_pull(struct shard *shard, uint64_t peer, uint64_t request,
-                               uint64_t session, const struct keys_request *keys, bool read_only,
-                               struct outbox *outbox, struct error *error)
+/* Sums are kept as f32, in the order of the keys. */
+static enum status add_to_sums(const struct keys_request *keys, const Anthill__Push *push,
+                               const struct row_source *source, struct error *error)
 {
     struct table *table = keys->table->table;
-    struct frame values = frame_create(keys->floats * sizeof(float));
-    if (values.data == NULL) {
-        return error_set(error, STATUS_NOMEM, "table \"%s\": no memory for %u rows",
-                         table_spec(table)->name, keys->key_count);
+    const float_unaligned *grads = source->rows;
+    float *decoded = NULL;
+    if (source->positions != NULL || source->encoding != ANTHILL__ENCODING__ENCODING_F32) {
+        uint32_t dim = table_spec(table)->dim;
+        size_t row_bytes = row_codec_bytes(source->encoding, dim);
+        decoded = malloc((size_t)keys->key_count * dim * sizeof *decoded);
+        if (decoded == NULL) {
+            return error_set(error, STATUS_NOMEM, "table \"%s\": no memory for a push", keys->name);
+        }
+        for (uint32_t i = 0; i < keys->key_count; i++) {
+            size_t place = source->positions != NULL ? source->positions[i] : i;
+            row_codec_decode(source->encoding, (const char *)source->rows + place * row_bytes,
+                             decoded + (size_t)i * dim, dim);
+        }
+        grads = decoded;
     }
-    enum status status =
-        table_pull(table, keys->keys, keys->key_count, values.data, read_only, error);
-    if (status != STATUS_OK) {
-        frame_release(&values);
-        return status;
-    }
-    shard->pulls++;
-    shard->pulled_rows += keys->key_count;
-    Anthill__PullReply body = ANTHILL__PULL_REPLY__INIT;
-    body.clock_min = shard->staleness.clock_min;
-    Anthill__Envelope reply = ANTHILL__ENVELOPE__INIT;
-    reply.request = request;
-    reply.session = session;
-    reply.body_case = ANTHILL__ENVELOPE__BODY_PULL_REPLY;
-    reply.pull_reply = &body;
-    outbox_put(outbox, peer, &reply, &values, 1);
-    return STATUS_OK;
-}
-
-/* Keeps a pull that is too far ahead. A repeat of one that waits replaces it. */
-static enum status keep_pull(struct shard *shard, const struct shard_request *request,
-                             const struct keys_request *keys, struct error *error)
-{
-    const Anthill__Envelope *envelope = request->envelope;
-    struct waiting_pull *waits =
-        waiting_pulls_find(&shard->waiting, envelope->session, envelope->request);
-    if (waits != NULL) {
-        waits->peer = request->message->peer;
-        return STATUS_OK;
-    }
-    enum status status = STATUS_BUSY;
-    if (request->session->waiting < WAITING_PULLS_PER_SESSION) {
-        struct waiting_pull pull = {.peer = request->message->peer,
-                                    .request = envelope->request,
-                                    .session = envelope->session,
-                                    .clock = envelope->pull->clock,
-                                    .table = envelope->pull->table,
-                                    .key_count = keys->key_count,
-                                    .read_only = envelope->pull->read_only};
-        status = waiting_pulls_add(&shard->waiting, &pull, keys->keys);
-    }
+    enum status status = table_push_prepare(table, keys->keys, keys->key_count, grads, error);
     if (status == STATUS_OK) {
-        request->session->waiting++;
-        return STATUS_OK;
+        status = gradient_sums_add(&keys->table->sums, table, push->clock, push->rate_scale,
+                                   keys->keys, keys->key_count, grads, error);
     }
-    return error_set(error, status,
-                     "table \"%s\": no room for a pull at clock %" PRIu64
-                     ", ahead of the slowest trainer's %" PRIu64,
-                     table_spec(keys->table->table)->name, envelope->pull->clock,
-                     shard->staleness.clock_min);
-}
-
-enum status shard_pull(struct shard *shard, const struct shard_request *request,
-                       struct error *error)
-{
-    const Anthill__Pull *pull = request->envelope->pull;
-    struct keys_request keys = {0};
-    enum status status =
-        check_keys(shard, request->message, "Pull", pull->table, pull->key_count, 1, &keys, error);
-    if (status != STATUS_OK) return status;
-    if (!pull_allowed(shard, keys.table->table, pull->clock)) {
-        return keep_pull(shard, request, &keys, error);
-    }
-    return answer_pull(shard, request->message->peer, request->envelope->request,
-                       request->envelope->session, &keys, pull->read_only, request->outbox, error);
+    free(decoded);
+    return status;
 }
 
 /* Takes a push into the table, or in bsp into the sums of its clock while that clock is open. */
 static enum status take_push(struct shard *shard, const Anthill__Push *push,
-                             const struct keys_request *keys, const float_unaligned *grads,
+                             const struct keys_request *keys, const struct row_source *source,
                              struct error *error)
 {
     struct table *table = keys->table->table;
     bool sum = table_spec(table)->consistency == ANTHILL__CONSISTENCY_MODE__CONSISTENCY_BSP &&
                shard->staleness.count > 0 && push->clock >= shard->staleness.clock_min;
-    if (!sum) {
-        return table_push(table, keys->keys, keys->key_count, grads, push->rate_scale, error);
-    }
-    enum status status = table_push_prepare(table, keys->keys, keys->key_count, grads, error);
-    if (status != STATUS_OK) return status;
-    return gradient_sums_add(&keys->table->sums, table, push->clock, push->rate_scale, keys->keys,
-                             keys->key_count, grads, error);
+    if (sum) return add_to_sums(keys, push, source, error);
+    return table_push_from(table, keys->keys, keys->key_count, source, push->rate_scale,
+                           push->clock, error);
 }
 
 static void reply_push(const struct shard_request *request, bool repeated)
@@ -166,40 +64,70 @@ static void reply_push(const struct shard_request *request, bool repeated)
     shard_reply(request, &reply, NULL, 0);
 }
 
+/* *repeated: the request was done before. */
+static enum status check_sequence(struct shard *shard, const struct shard_request *request,
+                                  const char *what, bool *repeated, struct error *error)
+{
+    uint64_t sequence = request->envelope->sequence;
+    if (sequence == 0) return error_set(error, STATUS_INVALID, "%s without a sequence", what);
+    *repeated = push_window_contains(&request->session->window, sequence);
+    shard->repeated_pushes += *repeated;
+    return STATUS_OK;
+}
+
+static enum status check_push(struct shard *shard, const struct shard_request *request,
+                              struct keys_request *keys, struct row_source *source,
+                              struct error *error)
+{
+    const Anthill__Push *push = request->envelope->push;
+    enum status status = shard_keys_check(shard, request, push->table, push->block, 2, keys, error);
+    if (status == STATUS_OK && push->block == 0) {
+        status = shard_keys_frame(request, keys, keys->value_bytes, "gradients", error);
+    }
+    if (status != STATUS_OK) return status;
+    if (!isfinite(push->rate_scale) || push->rate_scale < 0 || push->clock == UINT64_MAX) {
+        return error_set(error, STATUS_INVALID, "Push of \"%s\": rate_scale %g at clock %" PRIu64,
+                         keys->name, (double)push->rate_scale, push->clock);
+    }
+    *source = (struct row_source){.rows = push->block != 0 ? keys->part.rows
+                                                           : request->message->payload[1].data,
+                                  .positions = keys->part.positions,
+                                  .encoding = push->encoding};
+    return STATUS_OK;
+}
+
 enum status shard_push(struct shard *shard, const struct shard_request *request,
                        struct error *error)
 {
     const Anthill__Push *push = request->envelope->push;
-    struct push_window *window = &request->session->window;
-    uint64_t sequence = request->envelope->sequence;
-    if (sequence == 0) return error_set(error, STATUS_INVALID, "Push without a sequence");
-    if (push_window_contains(window, sequence)) {
-        shard->repeated_pushes++;
+    bool repeated = false;
+    enum status status = check_sequence(shard, request, "Push", &repeated, error);
+    if (status != STATUS_OK) return status;
+    if (repeated) {
         reply_push(request, true);
         return STATUS_OK;
     }
-    struct keys_request keys = {0};
-    enum status status =
-        check_keys(shard, request->message, "Push", push->table, push->key_count, 2, &keys, error);
+    struct keys_request keys = {
+        .what = "Push", .key_count = push->key_count, .encoding = push->encoding};
+    struct row_source source;
+    status = check_push(shard, request, &keys, &source, error);
     if (status != STATUS_OK) return status;
-    const char *name = table_spec(keys.table->table)->name;
-    if (request->message->payload[1].bytes != keys.floats * sizeof(float)) {
-        return error_set(error, STATUS_INVALID,
-                         "Push of \"%s\": %zu bytes of gradients; %" PRIu64 " expected", name,
-                         request->message->payload[1].bytes, keys.floats * sizeof(float));
+    bool block = push->block != 0;
+    if (block && (keys.part.phase != BLOCK_PENDING || !shard_memory_take(&keys.part))) {
+        if (keys.part.phase == BLOCK_DONE) reply_push(request, true);
+        return STATUS_OK;
     }
-    if (!isfinite(push->rate_scale) || push->rate_scale < 0 || push->clock == UINT64_MAX) {
-        return error_set(error, STATUS_INVALID, "Push of \"%s\": rate_scale %g at clock %" PRIu64,
-                         name, (double)push->rate_scale, push->clock);
-    }
-    status = take_push(shard, push, &keys, request->message->payload[1].data, error);
+    status = take_push(shard, push, &keys, &source, error);
+    if (block) shard_memory_leave(&keys.part, status == STATUS_OK);
     if (status != STATUS_OK) return status;
-    push_window_add(window, sequence);
+    push_window_add(&request->session->window, request->envelope->sequence);
     shard->pushes++;
     shard->pushed_rows += keys.key_count;
     reply_push(request, false);
     return STATUS_OK;
 }
+
+/* ---- Advance -------------------------------------------------------------------------------- */
 
 enum status shard_advance(struct shard *shard, const struct shard_request *request,
                           struct error *error)
@@ -228,6 +156,88 @@ enum status shard_advance(struct shard *shard, const struct shard_request *reque
     return STATUS_OK;
 }
 
+/* ---- rows as such --------------------------------------------------------------------------- */
+
+enum status shard_assign(struct shard *shard, const struct shard_request *request,
+                         struct error *error)
+{
+    const Anthill__Assign *assign = request->envelope->assign;
+    struct keys_request keys = {.what = "Assign", .key_count = assign->key_count};
+    bool repeated = false;
+    enum status status = check_sequence(shard, request, keys.what, &repeated, error);
+    if (status == STATUS_OK && !repeated) {
+        status = shard_keys_table(shard, assign->table, true, &keys, error);
+        if (status == STATUS_OK)
+            status = shard_keys_check(shard, request, assign->table, 0, 2, &keys, error);
+        if (status == STATUS_OK)
+            status = shard_keys_frame(request, &keys, keys.value_bytes, "values", error);
+        if (status == STATUS_OK)
+            status = table_assign(keys.table->table, keys.keys, keys.key_count,
+                                  request->message->payload[1].data, error);
+    }
+    if (status != STATUS_OK) return status;
+    if (!repeated) push_window_add(&request->session->window, request->envelope->sequence);
+    Anthill__AssignReply body = ANTHILL__ASSIGN_REPLY__INIT;
+    Anthill__Envelope reply = ANTHILL__ENVELOPE__INIT;
+    reply.body_case = ANTHILL__ENVELOPE__BODY_ASSIGN_REPLY;
+    reply.assign_reply = &body;
+    shard_reply(request, &reply, NULL, 0);
+    return STATUS_OK;
+}
+
+enum status shard_delete(struct shard *shard, const struct shard_request *request,
+                         struct error *error)
+{
+    const Anthill__Delete *delete = request->envelope->delete_;
+    struct keys_request keys = {.what = "Delete", .key_count = delete->key_count};
+    Anthill__DeleteReply body = ANTHILL__DELETE_REPLY__INIT;
+    bool repeated = false;
+    enum status status = check_sequence(shard, request, keys.what, &repeated, error);
+    if (status == STATUS_OK && !repeated) {
+        status = shard_keys_table(shard, delete->table, true, &keys, error);
+        if (status == STATUS_OK)
+            status = shard_keys_check(shard, request, delete->table, 0, 1, &keys, error);
+        if (status == STATUS_OK)
+            body.deleted = table_delete(keys.table->table, keys.keys, keys.key_count);
+    }
+    if (status != STATUS_OK) return status;
+    if (!repeated) push_window_add(&request->session->window, request->envelope->sequence);
+    Anthill__Envelope reply = ANTHILL__ENVELOPE__INIT;
+    reply.body_case = ANTHILL__ENVELOPE__BODY_DELETE_REPLY;
+    reply.delete_reply = &body;
+    shard_reply(request, &reply, NULL, 0);
+    return STATUS_OK;
+}
+
+enum status shard_scan(struct shard *shard, const struct shard_request *request,
+                       struct error *error)
+{
+    const Anthill__Scan *scan = request->envelope->scan;
+    struct keys_request keys = {.what = "Scan"};
+    enum status status = shard_keys_table(shard, scan->table, true, &keys, error);
+    if (status != STATUS_OK) return status;
+    if (scan->keys_max < SCAN_KEYS_MIN || scan->keys_max > SCAN_KEYS_MAX) {
+        return error_set(error, STATUS_INVALID, "Scan of \"%s\": keys_max %u; %u to %u expected",
+                         keys.name, scan->keys_max, SCAN_KEYS_MIN, SCAN_KEYS_MAX);
+    }
+    struct frame listed = frame_create(scan->keys_max * sizeof(uint64_t));
+    if (listed.data == NULL) {
+        return error_set(error, STATUS_NOMEM, "Scan of \"%s\": no memory for %u keys", keys.name,
+                         scan->keys_max);
+    }
+    uint32_t count = 0;
+    Anthill__ScanReply body = ANTHILL__SCAN_REPLY__INIT;
+    body.cursor = table_scan(keys.table->table, scan->cursor, listed.data, scan->keys_max, &count);
+    listed.bytes = count * sizeof(uint64_t);
+    Anthill__Envelope reply = ANTHILL__ENVELOPE__INIT;
+    reply.body_case = ANTHILL__ENVELOPE__BODY_SCAN_REPLY;
+    reply.scan_reply = &body;
+    shard_reply(request, &reply, &listed, 1);
+    return STATUS_OK;
+}
+
+/* ---- progress ------------------------------------------------------------------------------- */
+
 static void apply_sums(struct shard *shard)
 {
     bool training = shard->staleness.count > 0;
@@ -238,35 +248,8 @@ static void apply_sums(struct shard *shard)
     }
 }
 
-/* Answers the waiting pull `place` and removes it. */
-static void answer_waiting(struct shard *shard, uint32_t place, struct outbox *outbox)
-{
-    const struct waiting_pull *pull = &shard->waiting.items[place];
-    struct error error = {0};
-    struct keys_request keys = {
-        .table = &shard->tables[pull->table], .keys = pull->keys, .key_count = pull->key_count};
-    enum status status =
-        table_floats(keys.table->table, keys.keys, keys.key_count, &keys.floats, &error);
-    if (status == STATUS_OK) {
-        status = answer_pull(shard, pull->peer, pull->request, pull->session, &keys,
-                             pull->read_only, outbox, &error);
-    }
-    if (status != STATUS_OK) shard_refuse(shard, pull->peer, pull->request, &error, outbox);
-    struct session *session = session_set_find(&shard->sessions, pull->session);
-    if (session != NULL) session->waiting--;
-    waiting_pulls_remove(&shard->waiting, place);
-}
-
 void shard_progress(struct shard *shard, struct outbox *outbox)
 {
     apply_sums(shard);
-    uint32_t place = 0;
-    while (place < shard->waiting.count) {
-        const struct waiting_pull *pull = &shard->waiting.items[place];
-        if (pull_allowed(shard, shard->tables[pull->table].table, pull->clock)) {
-            answer_waiting(shard, place, outbox);
-        } else {
-            place++;
-        }
-    }
+    shard_answer_waiting(shard, outbox);
 }

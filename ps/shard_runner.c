@@ -11,6 +11,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/program.h"
+#include "common/shared_memory.h"
 #include "common/transport.h"
 #include "ps/checkpoint.h"
 #include "ps/shard.h"
@@ -121,6 +122,33 @@ static bool serve_clients(struct runner *runner)
         send_replies(runner);
     }
     return true;
+}
+
+/* A client in another container, or of another user, is served by frames. */
+static void *memory_open(void *context, const Anthill__SharedMemory *memory)
+{
+    const struct runner *runner = context;
+    struct shared_memory mapped;
+    struct error error;
+    enum status status =
+        shared_memory_map(&mapped, memory->pid, memory->fd, memory->bytes, memory->nonce, &error);
+    if (status == STATUS_OK) return mapped.base;
+    log_event(LOG_INFO, "memory_not_shared", "shard=%u reason=%s", runner->options->shard,
+              error.text);
+    return NULL;
+}
+
+static void memory_close(void *context, void *base, uint64_t bytes)
+{
+    (void)context;
+    struct shared_memory mapped = {.base = base, .bytes = bytes, .fd = -1};
+    shared_memory_deinit(&mapped);
+}
+
+static bool memory_is_open(void *context, uint32_t pid, uint32_t fd)
+{
+    (void)context;
+    return shared_memory_is_open(pid, fd);
 }
 
 /* ---- to the coordinator --------------------------------------------------------------------- */
@@ -403,6 +431,7 @@ enum status shard_runner_run(const struct shard_runner_options *options, struct 
         .shard = options->shard,
         .incarnation = runner.incarnation,
         .session_idle_ns = SESSION_IDLE_NS,
+        .memory = {&runner, memory_open, memory_close, memory_is_open},
     };
     runner.unsent = malloc(UNSENT_MAX * sizeof *runner.unsent);
     runner.status = shard_create(&runner.shard, &shard_options);

@@ -22,10 +22,15 @@ struct waiting_pull *waiting_pulls_find(const struct waiting_pulls *pulls, uint6
     return NULL;
 }
 
-enum status waiting_pulls_add(struct waiting_pulls *pulls, const struct waiting_pull *pull,
-                              const uint64_unaligned *keys)
+static uint64_t list_bytes(uint32_t key_count, bool numbers)
 {
-    uint64_t bytes = (uint64_t)pull->key_count * sizeof *pull->keys;
+    return (uint64_t)key_count * (sizeof(uint64_t) + (numbers ? sizeof(uint32_t) : 0));
+}
+
+enum status waiting_pulls_add(struct waiting_pulls *pulls, const struct waiting_pull *pull,
+                              const uint64_unaligned *keys, const void *numbers)
+{
+    uint64_t bytes = list_bytes(pull->key_count, numbers != NULL);
     if (bytes > WAITING_BYTES_MAX - pulls->bytes) return STATUS_BUSY;
     if (pulls->count == pulls->capacity) {
         uint32_t capacity = pulls->capacity == 0 ? 16 : pulls->capacity * 2;
@@ -36,9 +41,15 @@ enum status waiting_pulls_add(struct waiting_pulls *pulls, const struct waiting_
     }
     uint64_t *copy = malloc(bytes);
     if (copy == NULL) return STATUS_NOMEM;
-    memcpy(copy, keys, bytes);
-    pulls->items[pulls->count] = *pull;
-    pulls->items[pulls->count++].keys = copy;
+    memcpy(copy, keys, list_bytes(pull->key_count, false));
+    struct waiting_pull *added = &pulls->items[pulls->count++];
+    *added = *pull;
+    added->keys = copy;
+    added->numbers = NULL;
+    if (numbers != NULL) {
+        added->numbers = (uint32_t *)(void *)(copy + pull->key_count);
+        memcpy(added->numbers, numbers, pull->key_count * sizeof *added->numbers);
+    }
     pulls->bytes += bytes;
     return STATUS_OK;
 }
@@ -46,7 +57,7 @@ enum status waiting_pulls_add(struct waiting_pulls *pulls, const struct waiting_
 void waiting_pulls_remove(struct waiting_pulls *pulls, uint32_t place)
 {
     struct waiting_pull *item = &pulls->items[place];
-    pulls->bytes -= (uint64_t)item->key_count * sizeof *item->keys;
+    pulls->bytes -= list_bytes(item->key_count, item->numbers != NULL);
     free(item->keys);
     memmove(item, item + 1, (pulls->count - place - 1) * sizeof *item);
     pulls->count--;

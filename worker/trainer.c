@@ -15,6 +15,13 @@
 #include "worker/ops/op_softmax_cross_entropy.h"
 #include "worker/tables.h"
 
+/* Memory of the client, which shards on this host reach directly. */
+struct row_buffer {
+    float *floats;
+    size_t capacity;
+    uint64_t ticket; /* of the last request in it */
+};
+
 struct trainer {
     const struct trainer_options *options;
     struct client *client;
@@ -22,8 +29,12 @@ struct trainer {
     struct feed *feed;
     struct tape *tape;
     uint32_t weights_table, embeddings_table, embedding_dim;
+    Anthill__Encoding wire; /* of embeddings while training; evaluations read them as they are */
     uint64_t floats;
     float *values, *grads; /* [floats] all weights and their gradients */
+    /* Embeddings of a batch, and their gradients: in turn, since a push borrows them. */
+    struct row_buffer rows, row_grads[2];
+    unsigned steps;
     struct metric *pull_seconds, *compute_seconds, *push_seconds, *wait_seconds;
     struct metric *seeds, *batches, *loss;
 };
@@ -48,6 +59,25 @@ static void register_metrics(struct trainer *trainer)
     trainer->loss = metrics_gauge("anthill_worker_loss", NULL, "Mean loss of the latest batch");
 }
 
+/* Waits until the buffer is free, and makes it large enough. */
+static enum status row_buffer_take(struct trainer *trainer, struct row_buffer *buffer,
+                                   size_t floats, struct error *error)
+{
+    enum status status = client_wait(trainer->client, buffer->ticket, error);
+    if (status != STATUS_OK || buffer->capacity >= floats) return status;
+    client_memory_free(trainer->client, buffer->floats);
+    buffer->capacity = floats + floats / 2;
+    buffer->floats = client_memory_alloc(trainer->client, buffer->capacity * sizeof(float));
+    if (buffer->floats != NULL) return STATUS_OK;
+    buffer->capacity = 0;
+    return error_set(error, STATUS_NOMEM, "no memory for %zu floats of embeddings", floats);
+}
+
+static void row_buffer_deinit(struct trainer *trainer, struct row_buffer *buffer)
+{
+    if (buffer->floats != NULL) client_memory_free(trainer->client, buffer->floats);
+}
+
 static enum status pull(struct trainer *trainer, const struct feed_item *item, float *embedding,
                         struct error *error)
 {
@@ -63,15 +93,15 @@ static enum status pull(struct trainer *trainer, const struct feed_item *item, f
 }
 
 static enum status push(struct trainer *trainer, const struct feed_item *item,
-                        const float *embedding_grads, struct error *error)
+                        struct row_buffer *embedding_grads, struct error *error)
 {
     uint64_t ticket = 0;
     enum status status = client_push_dense(trainer->client, trainer->weights_table, trainer->grads,
                                            item->rate_scale, &ticket, error);
     if (status == STATUS_OK && embedding_grads != NULL) {
-        status =
-            client_push(trainer->client, trainer->embeddings_table, item->batch.input,
-                        item->batch.input_count, embedding_grads, item->rate_scale, &ticket, error);
+        status = client_push(trainer->client, trainer->embeddings_table, item->batch.input,
+                             item->batch.input_count, embedding_grads->floats, item->rate_scale,
+                             &embedding_grads->ticket, error);
     }
     if (status == STATUS_OK) status = client_advance(trainer->client, error);
     return status == STATUS_OK ? client_poll(trainer->client, error) : status;
@@ -100,19 +130,25 @@ static float compute(struct trainer *trainer, struct feed_item *item, float *emb
 
 static enum status step(struct trainer *trainer, struct feed_item *item, struct error *error)
 {
+    uint64_t mark_ns = clock_now_ns();
+    struct row_buffer *row_grads = NULL;
     float *embedding = NULL, *embedding_grads = NULL;
     size_t floats = (size_t)item->batch.input_count * trainer->embedding_dim;
+    enum status status = STATUS_OK;
     if (floats > 0) {
-        embedding = ARENA_ARRAY(item->arena, float, floats);
-        embedding_grads = arena_zalloc(item->arena, floats * sizeof(float));
+        row_grads = &trainer->row_grads[trainer->steps++ % 2];
+        status = row_buffer_take(trainer, &trainer->rows, floats, error);
+        if (status == STATUS_OK) status = row_buffer_take(trainer, row_grads, floats, error);
+        if (status != STATUS_OK) return status;
+        embedding = trainer->rows.floats;
+        embedding_grads = memset(row_grads->floats, 0, floats * sizeof(float));
     }
-    uint64_t mark_ns = clock_now_ns();
-    enum status status = pull(trainer, item, embedding, error);
+    status = pull(trainer, item, embedding, error);
     if (status != STATUS_OK) return status;
     stage_end(trainer->pull_seconds, &mark_ns);
     float loss = compute(trainer, item, embedding, embedding_grads);
     stage_end(trainer->compute_seconds, &mark_ns);
-    status = push(trainer, item, embedding_grads, error);
+    status = push(trainer, item, row_grads, error);
     /* A lease is done when its pushes are acknowledged. */
     if (status == STATUS_OK && item->last) status = client_flush(trainer->client, error);
     stage_end(trainer->push_seconds, &mark_ns);
@@ -140,6 +176,13 @@ static void report_score(struct held_lease *lease, const char *split, const stru
     }
 }
 
+static enum status set_encoding(struct trainer *trainer, Anthill__Encoding encoding,
+                                struct error *error)
+{
+    if (trainer->embedding_dim == 0) return STATUS_OK;
+    return client_set_encoding(trainer->client, trainer->embeddings_table, encoding, error);
+}
+
 static enum status evaluate(struct trainer *trainer, struct held_lease *lease, struct error *error)
 {
     const struct trainer_options *options = trainer->options;
@@ -154,7 +197,8 @@ static enum status evaluate(struct trainer *trainer, struct held_lease *lease, s
     enum status status = client_idle(trainer->client, error);
     if (status != STATUS_OK) return status;
     struct evaluation evaluation;
-    status = evaluator_run(&input, false, &evaluation, error);
+    status = set_encoding(trainer, ANTHILL__ENCODING__ENCODING_F32, error);
+    if (status == STATUS_OK) status = evaluator_run(&input, false, &evaluation, error);
     if (status != STATUS_OK) return status;
     struct score valid, test;
     status = evaluator_score(&input, &evaluation, GRAPH_SPLIT_VALID, &valid, error);
@@ -165,7 +209,7 @@ static enum status evaluate(struct trainer *trainer, struct held_lease *lease, s
         report_score(lease, "test", &test);
     }
     evaluation_deinit(&evaluation);
-    return status;
+    return status == STATUS_OK ? set_encoding(trainer, trainer->wire, error) : status;
 }
 
 /* The next item. While the feed itself waits for a lease this worker holds nobody up. */
@@ -217,6 +261,8 @@ static enum status create_tables(struct trainer *trainer, struct error *error)
     if (status == STATUS_OK && tables.embeddings.dim > 0) {
         status =
             client_table(trainer->client, &tables.embeddings, &trainer->embeddings_table, error);
+        trainer->wire = tables.wire;
+        if (status == STATUS_OK) status = set_encoding(trainer, trainer->wire, error);
     }
     tables_deinit(&tables);
     return status;
@@ -288,6 +334,9 @@ enum status trainer_run(const struct trainer_options *options, struct error *err
         .fatal = is_fatal(status),
     };
     lease_keeper_stop(trainer.keeper, &leave);
+    row_buffer_deinit(&trainer, &trainer.rows);
+    for (unsigned i = 0; i < 2; i++)
+        row_buffer_deinit(&trainer, &trainer.row_grads[i]);
     client_close(trainer.client);
     tape_destroy(trainer.tape);
     free(trainer.values);

@@ -2,10 +2,13 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/log.h"
 #include "common/program.h"
+#include "common/shared_memory.h"
 #include "common/transport.h"
 #include "ps/checkpoint.h"
 #include "ps/client/client_core.h"
@@ -15,6 +18,7 @@
 #define TURN_NS        (20 * NS_PER_MS) /* the core looks at its timers so often */
 #define RECEIVE_MAX    64               /* messages of one peer in a turn */
 #define CLOSE_WAIT_NS  NS_PER_S
+#define SHARED_BYTES   (UINT64_C(4) << 30) /* addresses; pages are there once they are used */
 #define LOCAL_SESSION  1
 #define LOCAL_ENDPOINT "this process"
 
@@ -26,6 +30,7 @@ struct client {
     uint32_t shard_count;
     struct shard *local;
     struct outbox local_outbox;
+    struct shared_memory memory;
     enum status status; /* a connection could not be made */
     struct error error;
 };
@@ -170,6 +175,7 @@ static struct client *client_create(const struct client_options *options)
 static void client_destroy(struct client *client)
 {
     client_core_destroy(client->core);
+    shared_memory_deinit(&client->memory);
     for (uint32_t i = 0; i < client->shard_count; i++) {
         transport_close(client->shards[i]);
     }
@@ -179,6 +185,26 @@ static void client_destroy(struct client *client)
     free(client->shards);
     free(client->poll_set);
     free(client);
+}
+
+/* Shards on ipc endpoints are on this host. Without memory in common they are sent frames. */
+static void share_memory(struct client *client)
+{
+    bool same_host = false;
+    for (uint32_t i = 0; i < client_core_shard_count(client->core); i++)
+        same_host |= strncmp(client_core_endpoint(client->core, i), "ipc://", 6) == 0;
+    if (!same_host) return;
+    struct error error;
+    if (shared_memory_init(&client->memory, SHARED_BYTES, &error) != STATUS_OK) {
+        log_event(LOG_INFO, "memory_not_shared", "reason=%s", error.text);
+        return;
+    }
+    Anthill__SharedMemory where = ANTHILL__SHARED_MEMORY__INIT;
+    where.pid = (uint32_t)getpid();
+    where.fd = (uint32_t)client->memory.fd;
+    where.bytes = client->memory.bytes;
+    where.nonce = client->memory.nonce;
+    client_core_share(client->core, client->memory.base, &where);
 }
 
 enum status client_open(struct client **client, const struct client_options *options,
@@ -193,6 +219,7 @@ enum status client_open(struct client **client, const struct client_options *opt
         client_destroy(opened);
         return status;
     }
+    share_memory(opened);
     *client = opened;
     return STATUS_OK;
 }
@@ -271,6 +298,29 @@ enum status client_table(struct client *client, const Anthill__TableSpec *spec, 
     return status == STATUS_OK ? client_wait(client, ticket, error) : status;
 }
 
+enum status client_set_encoding(struct client *client, uint32_t table, Anthill__Encoding encoding,
+                                struct error *error)
+{
+    return client_core_set_encoding(client->core, table, encoding, error);
+}
+
+void *client_memory_alloc(struct client *client, size_t bytes)
+{
+    void *memory = client_core_memory_alloc(client->core, bytes);
+    if (memory == NULL) {
+        size_t rounded = (bytes / 64 + 1) * 64;
+        if (rounded > bytes) memory = aligned_alloc(64, rounded);
+    }
+    /* Pages come into being here, and count as this process's. */
+    if (memory != NULL) memset(memory, 0, bytes);
+    return memory;
+}
+
+void client_memory_free(struct client *client, void *memory)
+{
+    if (!client_core_memory_free(client->core, memory)) free(memory);
+}
+
 const Anthill__TableSpec *client_table_spec(const struct client *client, const char *name,
                                             uint32_t *table)
 {
@@ -296,6 +346,21 @@ enum status client_pull(struct client *client, uint32_t table, const uint64_t *k
         error);
 }
 
+enum status client_pull_newer(struct client *client, uint32_t table, const uint64_t *keys,
+                              uint32_t key_count, uint32_t behind, float *rows, uint32_t *versions,
+                              bool read_only, uint64_t *ticket, struct error *error)
+{
+    return started(client,
+                   client_core_pull_newer(client->core, table, keys, key_count, behind, rows,
+                                          versions, read_only, ticket, error),
+                   error);
+}
+
+uint64_t client_restarts(const struct client *client)
+{
+    return client_core_restarts(client->core);
+}
+
 enum status client_push(struct client *client, uint32_t table, const uint64_t *keys,
                         uint32_t key_count, const float *grads, float rate_scale, uint64_t *ticket,
                         struct error *error)
@@ -319,6 +384,35 @@ enum status client_push_dense(struct client *client, uint32_t table, const float
     return started(client,
                    client_core_push_dense(client->core, table, grads, rate_scale, ticket, error),
                    error);
+}
+
+enum status client_assign(struct client *client, uint32_t table, const uint64_t *keys,
+                          uint32_t key_count, const float *values, uint64_t *ticket,
+                          struct error *error)
+{
+    return started(client,
+                   client_core_assign(client->core, table, keys, key_count, values, ticket, error),
+                   error);
+}
+
+enum status client_delete(struct client *client, uint32_t table, const uint64_t *keys,
+                          uint32_t key_count, uint64_t *ticket, struct error *error)
+{
+    return started(client, client_core_delete(client->core, table, keys, key_count, ticket, error),
+                   error);
+}
+
+enum status client_scan(struct client *client, uint32_t table, struct client_scan *scan,
+                        uint64_t *keys, uint32_t keys_max, uint32_t *count, struct error *error)
+{
+    enum status status = STATUS_OK;
+    *count = 0;
+    while (status == STATUS_OK && *count == 0 && !scan->ended) {
+        uint64_t ticket;
+        status = client_core_scan(client->core, table, scan, keys, keys_max, count, &ticket, error);
+        if (status == STATUS_OK) status = client_wait(client, ticket, error);
+    }
+    return status;
 }
 
 enum status client_wait(struct client *client, uint64_t ticket, struct error *error)

@@ -6,10 +6,12 @@
 #define ANTHILL_PS_CLIENT_CLIENT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/error.h"
 #include "common/wire.pb-c.h"
+#include "ps/client/client_scan.h"
 
 struct client;
 
@@ -53,6 +55,21 @@ enum status client_table(struct client *client, const Anthill__TableSpec *spec, 
 const Anthill__TableSpec *client_table_spec(const struct client *client, const char *name,
                                             uint32_t *table);
 
+/* Rows and gradients of a sparse table travel in this form where they travel (default: f32); in
+ * memory that is shared they stay f32. Requests that are under way keep theirs.
+ *   errors   STATUS_INVALID for a dense table, or an encoding that is not known */
+enum status client_set_encoding(struct client *client, uint32_t table, Anthill__Encoding encoding,
+                                struct error *error) MUST_CHECK;
+
+/* Zeroed memory for rows and gradients, aligned to 64, that shards on this host reach directly:
+ * what lies in it is neither sent nor copied. Ordinary memory where nothing is shared. Meant to be
+ * kept and used again: what is freed serves for about the same size only.
+ *   owner    returns owned; client_memory_free, at the latest before client_close; NULL when there
+ *            is no memory */
+void *client_memory_alloc(struct client *client, size_t bytes);
+/* No request may be under way in it. NULL does nothing. */
+void client_memory_free(struct client *client, void *memory);
+
 /* Starts a pull of the rows of keys[key_count] (no key twice) into rows[key_count, dim]; with
  * `read_only` missing rows are not created. `keys` and `rows` are borrowed until client_wait.
  * Several requests may be under way. The ticket is for client_wait. */
@@ -60,8 +77,21 @@ enum status client_pull(struct client *client, uint32_t table, const uint64_t *k
                         uint32_t key_count, float *rows, bool read_only, uint64_t *ticket,
                         struct error *error) MUST_CHECK;
 
-/* Starts a push of gradients; `rate_scale` multiplies the table's learning rate. `grads` is copied
- * into frames, the caller's memory is free at return. */
+/* The same for a caller that has copies (versioned tables): versions[i] is the version of rows[i],
+ * 0: it has none. Rows that are more than `behind` pushes newer are written, with their version;
+ * the others stay as they are. `versions` is borrowed, too. Nothing of it is in shared memory.
+ *   errors   STATUS_INVALID for a table without versions */
+enum status client_pull_newer(struct client *client, uint32_t table, const uint64_t *keys,
+                              uint32_t key_count, uint32_t behind, float *rows, uint32_t *versions,
+                              bool read_only, uint64_t *ticket, struct error *error) MUST_CHECK;
+
+/* Rises when a shard has restarted: versions from before say nothing any more, and have to be set
+ * to 0 before the next pull. */
+uint64_t client_restarts(const struct client *client);
+
+/* Starts a push of gradients; `rate_scale` multiplies the table's learning rate. `keys` is copied,
+ * and so is `grads`, unless it lies in memory of client_memory_alloc: then it is borrowed until the
+ * request has ended (client_wait, client_flush). */
 enum status client_push(struct client *client, uint32_t table, const uint64_t *keys,
                         uint32_t key_count, const float *grads, float rate_scale, uint64_t *ticket,
                         struct error *error) MUST_CHECK;
@@ -72,12 +102,32 @@ enum status client_pull_dense(struct client *client, uint32_t table, float *valu
 enum status client_push_dense(struct client *client, uint32_t table, const float *grads,
                               float rate_scale, uint64_t *ticket, struct error *error) MUST_CHECK;
 
+/* Starts an assignment: rows of a sparse table get these values and the optimizer state of new
+ * rows. Sent in its order among pushes, and done once. `keys` and values[key_count, dim] are
+ * copied. */
+enum status client_assign(struct client *client, uint32_t table, const uint64_t *keys,
+                          uint32_t key_count, const float *values, uint64_t *ticket,
+                          struct error *error) MUST_CHECK;
+
+/* Starts a deletion of rows of a sparse table, in the same way; rows that are not there are none to
+ * delete. */
+enum status client_delete(struct client *client, uint32_t table, const uint64_t *keys,
+                          uint32_t key_count, uint64_t *ticket, struct error *error) MUST_CHECK;
+
+/* Waits for the next keys of a sparse table, at most keys_max (64 to 65,536), shard after shard in
+ * no order that means anything; *count 0: there are no more. A row that is there all the while is
+ * listed once.
+ *   errors   as client_wait */
+enum status client_scan(struct client *client, uint32_t table, struct client_scan *scan,
+                        uint64_t *keys, uint32_t keys_max, uint32_t *count,
+                        struct error *error) MUST_CHECK;
+
 /* Waits until the request has ended.
  *   errors   STATUS_UNAVAILABLE "server 1 shard 0 at tcp://... has not answered for 30 s";
  *            STATUS_STOPPED when program_stop_requested */
 enum status client_wait(struct client *client, uint64_t ticket, struct error *error) MUST_CHECK;
 
-/* Waits for every push under way. */
+/* Waits for every push, assignment and deletion under way. */
 enum status client_flush(struct client *client, struct error *error) MUST_CHECK;
 
 /* This client has pushed all of its clock; the clock rises by one. Does not wait for answers. */

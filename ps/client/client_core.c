@@ -5,17 +5,18 @@
 
 #include "common/check.h"
 #include "ps/client/client_state.h"
+#include "ps/row_codec.h"
 #include "ps/table_spec.h"
 
 #define EXPIRY_INTERVAL_NS (LINK_SECOND_NS / 10)
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
-static void request_free(struct client_core *core, struct request *request)
+void client_core_request_free(struct client_core *core, struct request *request)
 {
     if (request->next != NULL) request->next->previous = request->previous;
     *(request->previous != NULL ? &request->previous->next : &core->requests) = request->next;
-    free(request->positions);
+    request_deinit(request, &core->shared.blocks);
     free(request);
 }
 
@@ -28,21 +29,54 @@ static struct request *request_find(struct client_core *core, uint64_t ticket)
     return request;
 }
 
-/* Its other parts end with it when it pulls: the caller's rows are no longer ours. Gradients are
- * still delivered. */
-static void request_fail(struct client_core *core, struct request *request, enum status status,
-                         const struct error *error)
+/* Frees a part that is in no list any more, unless a shard is at its rows in shared memory. */
+static void part_free(struct client_core *core, struct part *part)
 {
-    request->status = status;
-    request->error = *error;
-    request->parts_left = 0;
+    if (part->block != 0 && !client_blocks_withdraw(&core->shared.blocks, part)) {
+        if (part->lingers_ns == 0) part->lingers_ns = core->now_ns;
+        part_list_append(&core->lingering, part);
+        return;
+    }
+    struct request *request = part->request;
+    client_blocks_give(&core->shared.blocks, part);
+    part_pool_give(&core->shared.pool, part);
+    if (request != NULL && --request->parts_left == 0 && request->status == STATUS_OK) {
+        client_core_request_free(core, request);
+    }
+}
+
+/* A shard that has been replaced, or was silent for too long, writes no more. */
+static void lingering_tick(struct client_core *core)
+{
+    for (struct part *part = core->lingering.head, *next; part != NULL; part = next) {
+        next = part->next;
+        bool over = core->links[part->link].incarnation != part->incarnation ||
+                    core->now_ns - part->lingers_ns > core->shared.timeout_ns;
+        part_list_remove(&core->lingering, part);
+        if (over) client_blocks_give(&core->shared.blocks, part);
+        part_free(core, part);
+    }
+}
+
+/* Ends parts of the request that are under way. What pulls would write to the caller's rows, which
+ * are no longer ours. Gradients are still delivered, those that are borrowed before the request has
+ * ended; with `pushes_too` they are not. */
+static void request_fail(struct client_core *core, struct request *request, bool pushes_too,
+                         enum status status, const struct error *error)
+{
+    if (request->status == STATUS_OK) request->error = *error;
+    if (request->status == STATUS_OK) request->status = status;
     uint32_t slot = 0;
     for (struct part *part; (part = part_pool_next(&core->shared.pool, &slot)) != NULL;) {
-        if (part->request != request) continue;
-        part->request = NULL;
-        if (part->kind != PART_PULL) continue;
-        client_link_remove(&core->links[part->link], part);
-        part_pool_give(&core->shared.pool, part);
+        if (part->request != request || part->ended) continue;
+        if (part_kind_reads(part->kind) || (pushes_too && part->block != 0)) {
+            client_link_remove(&core->links[part->link], part);
+            part->ended = true;
+            part_free(core, part);
+        } else if (part->block == 0) {
+            part->request = NULL;
+            request->parts_left--;
+        }
     }
 }
 
@@ -51,22 +85,20 @@ static void part_end(struct client_core *core, struct part *part, const struct m
                      enum status status, struct error *error)
 {
     struct request *request = part->request;
-    part->request = NULL;
+    part->ended = true;
     if (status == STATUS_OK && part->kind == PART_PULL && request != NULL) {
         status = request_put_rows(request, part, message, error);
+    }
+    if (status == STATUS_OK && part->kind == PART_SCAN && request != NULL) {
+        status = request_put_keys(request, part, message, core->cut.link_count, error);
     }
     if (part->kind == PART_ADVANCE && status == STATUS_OK && message != NULL) {
         client_session_advanced(core, part, message->envelope->advance_reply->clock);
     } else if (part->kind == PART_ADVANCE && !part->leave) {
         client_session_fail(core, status, error);
     }
-    part_pool_give(&core->shared.pool, part);
-    if (request == NULL) return;
-    if (status != STATUS_OK) {
-        request_fail(core, request, status, error);
-    } else if (--request->parts_left == 0) {
-        request_free(core, request);
-    }
+    if (status != STATUS_OK && request != NULL) request_fail(core, request, false, status, error);
+    part_free(core, part);
 }
 
 static void tables_remove_last(struct client_core *core)
@@ -137,12 +169,13 @@ void client_core_destroy(struct client_core *core)
 {
     if (core == NULL) return;
     while (core->requests != NULL) {
-        request_free(core, core->requests);
+        client_core_request_free(core, core->requests);
     }
     for (uint32_t i = 0; i < core->cut.link_count; i++) {
         client_link_deinit(&core->links[i]);
     }
     part_pool_deinit(&core->shared.pool);
+    client_blocks_deinit(&core->shared.blocks);
     while (core->shared.table_count > 0) {
         tables_remove_last(core);
     }
@@ -170,6 +203,8 @@ enum status client_core_joined(struct client_core *core, struct error *error)
 
 void client_core_tick(struct client_core *core, uint64_t now_ns)
 {
+    core->now_ns = now_ns;
+    lingering_tick(core);
     bool look_for_expired = now_ns >= core->expiry_due_ns;
     if (look_for_expired) core->expiry_due_ns = now_ns + EXPIRY_INTERVAL_NS;
     for (uint32_t i = 0; i < core->cut.link_count; i++) {
@@ -219,6 +254,42 @@ void client_core_sent(struct client_core *core, uint32_t target)
     } else {
         client_link_sent(&core->links[target]);
     }
+}
+
+void client_core_share(struct client_core *core, void *base, const Anthill__SharedMemory *where)
+{
+    client_blocks_init(&core->shared.blocks, base, where);
+}
+
+void *client_core_memory_alloc(struct client_core *core, uint64_t bytes)
+{
+    return region_alloc(&core->shared.blocks.region, bytes);
+}
+
+bool client_core_memory_free(struct client_core *core, void *memory)
+{
+    struct region *region = &core->shared.blocks.region;
+    if (region->base == NULL || !region_contains(region, memory, 1)) return false;
+    region_free(region, memory);
+    return true;
+}
+
+enum status client_core_set_encoding(struct client_core *core, uint32_t table,
+                                     Anthill__Encoding encoding, struct error *error)
+{
+    if (table >= core->shared.table_count) {
+        return error_set(error, STATUS_INVALID, "there is no table of number %u", table);
+    }
+    if (row_codec_bytes(encoding, 1) == 0) {
+        return error_set(error, STATUS_INVALID, "table %s: encoding %u is not known",
+                         core->shared.tables[table]->name, (unsigned)encoding);
+    }
+    if (core->layouts[table]->dim == 0 && encoding != ANTHILL__ENCODING__ENCODING_F32) {
+        return error_set(error, STATUS_INVALID, "table %s is dense: its values travel as f32",
+                         core->shared.tables[table]->name);
+    }
+    core->layouts[table]->encoding = encoding;
+    return STATUS_OK;
 }
 
 uint32_t client_core_shard_count(const struct client_core *core)
@@ -289,83 +360,6 @@ enum status client_core_table(struct client_core *core, const Anthill__TableSpec
     return STATUS_OK;
 }
 
-static enum status request_start(struct client_core *core, struct part *model, const uint64_t *keys,
-                                 uint32_t key_count, float *rows, const float *grads,
-                                 uint64_t *ticket, struct error *error)
-{
-    *ticket = core->ticket_next++;
-    if (core->options.trains && !model->read_only) {
-        client_session_enter(core);
-        model->clock = core->clock;
-        model->awaits_entry = core->trainer == TRAINER_ENTERING;
-    }
-    struct request *request = calloc(1, sizeof *request);
-    if (request == NULL) return error_set(error, STATUS_NOMEM, "no memory for a request");
-    request->ticket = *ticket;
-    request->kind = model->kind;
-    request->layout = core->layouts[model->table];
-    request->rows = rows;
-    request->next = core->requests;
-    if (core->requests != NULL) core->requests->previous = request;
-    core->requests = request;
-    enum status status =
-        request_cut(request, &core->cut, &core->shared.pool, model, keys, key_count, grads, error);
-    if (status != STATUS_OK || request->parts_left == 0) request_free(core, request);
-    return status;
-}
-
-static enum status check_table(const struct client_core *core, uint32_t table, bool dense,
-                               struct error *error)
-{
-    if (table < core->shared.table_count && dense == (core->layouts[table]->dim == 0)) {
-        return STATUS_OK;
-    }
-    return error_set(error, STATUS_INVALID, "there is no %s table of number %u",
-                     dense ? "dense" : "sparse", table);
-}
-
-enum status client_core_pull(struct client_core *core, uint32_t table, const uint64_t *keys,
-                             uint32_t key_count, float *rows, bool read_only, uint64_t *ticket,
-                             struct error *error)
-{
-    enum status status = check_table(core, table, false, error);
-    if (status != STATUS_OK) return status;
-    struct part model = {.kind = PART_PULL, .table = table, .read_only = read_only};
-    return request_start(core, &model, keys, key_count, rows, NULL, ticket, error);
-}
-
-enum status client_core_push(struct client_core *core, uint32_t table, const uint64_t *keys,
-                             uint32_t key_count, const float *grads, float rate_scale,
-                             uint64_t *ticket, struct error *error)
-{
-    enum status status = check_table(core, table, false, error);
-    if (status != STATUS_OK) return status;
-    struct part model = {.kind = PART_PUSH, .table = table, .rate_scale = rate_scale};
-    return request_start(core, &model, keys, key_count, NULL, grads, ticket, error);
-}
-
-enum status client_core_pull_dense(struct client_core *core, uint32_t table, float *values,
-                                   uint64_t *ticket, struct error *error)
-{
-    enum status status = check_table(core, table, true, error);
-    if (status != STATUS_OK) return status;
-    struct part model = {.kind = PART_PULL, .table = table};
-    const struct table_layout *layout = core->layouts[table];
-    return request_start(core, &model, layout->keys, layout->chunk_count, values, NULL, ticket,
-                         error);
-}
-
-enum status client_core_push_dense(struct client_core *core, uint32_t table, const float *grads,
-                                   float rate_scale, uint64_t *ticket, struct error *error)
-{
-    enum status status = check_table(core, table, true, error);
-    if (status != STATUS_OK) return status;
-    struct part model = {.kind = PART_PUSH, .table = table, .rate_scale = rate_scale};
-    const struct table_layout *layout = core->layouts[table];
-    return request_start(core, &model, layout->keys, layout->chunk_count, NULL, grads, ticket,
-                         error);
-}
-
 static enum status opening_ended(struct client_core *core, struct error *error)
 {
     enum status status = core->opening_status;
@@ -383,10 +377,14 @@ enum status client_core_ended(struct client_core *core, uint64_t ticket, struct 
         if (status != STATUS_BUSY) return status;
     }
     struct request *request = request_find(core, ticket);
+    if (request != NULL && core->status != STATUS_OK) {
+        request_fail(core, request, true, core->status, &core->error);
+    }
     if (request != NULL && request->status != STATUS_OK) {
+        if (request->parts_left > 0) return STATUS_BUSY; /* its memory is not the caller's yet */
         enum status status = request->status;
         if (error != NULL) *error = request->error;
-        request_free(core, request);
+        client_core_request_free(core, request);
         return status;
     }
     if (core->status != STATUS_OK) {
@@ -399,12 +397,20 @@ enum status client_core_ended(struct client_core *core, uint64_t ticket, struct 
 
 enum status client_core_pushes_ended(struct client_core *core, struct error *error)
 {
-    bool under_way = false;
+    const struct request *failed = NULL;
+    bool under_way = false, memory_used = false;
     for (struct request *request = core->requests; request != NULL; request = request->next) {
-        if (request->kind != PART_PUSH) continue;
-        if (request->status != STATUS_OK) return client_core_ended(core, request->ticket, error);
+        if (part_kind_reads(request->kind)) continue;
+        if (core->status != STATUS_OK) {
+            request_fail(core, request, true, core->status, &core->error);
+        }
         under_way = true;
+        if (request->status == STATUS_OK) continue;
+        failed = request;
+        memory_used = memory_used || request->parts_left > 0;
     }
+    if (memory_used) return STATUS_BUSY;
+    if (failed != NULL) return client_core_ended(core, failed->ticket, error);
     if (core->status != STATUS_OK) {
         if (error != NULL) *error = core->error;
         return core->status;

@@ -11,6 +11,7 @@
 
 #include "common/error.h"
 #include "common/wire.h"
+#include "ps/client/client_scan.h"
 
 struct client_core;
 
@@ -34,6 +35,16 @@ void client_core_destroy(struct client_core *core);
  *   errors   STATUS_CORRUPT for a map that contradicts itself */
 enum status client_core_start(struct client_core *core, uint64_t session,
                               const Anthill__SlotMap *map, struct error *error) MUST_CHECK;
+
+/* Shares memory with the shards whose endpoint is on this host, before the first table is opened:
+ * they map it at Hello. See client_memory_alloc.
+ *   base     borrowed, until client_core_destroy; base[where->bytes], which say where it is to be
+ *            found by others */
+void client_core_share(struct client_core *core, void *base, const Anthill__SharedMemory *where);
+/* A piece of it, not initialised; NULL when there is none, or no room. */
+void *client_core_memory_alloc(struct client_core *core, uint64_t bytes);
+/* False: it is no piece of it. */
+bool client_core_memory_free(struct client_core *core, void *memory);
 
 /* STATUS_OK: the coordinator has let it in; STATUS_BUSY: no answer yet; else why not. */
 enum status client_core_joined(struct client_core *core, struct error *error);
@@ -60,6 +71,10 @@ const Anthill__TableSpec *client_core_table_spec(const struct client_core *core,
 /* The table's number; UINT32_MAX: there is none of this name. */
 uint32_t client_core_table_find(const struct client_core *core, const char *name);
 
+/* As client_set_encoding. */
+enum status client_core_set_encoding(struct client_core *core, uint32_t table,
+                                     Anthill__Encoding encoding, struct error *error) MUST_CHECK;
+
 /* Requests: as their namesakes in client.h. A ticket is for client_core_ended.
  *   errors   STATUS_INVALID for an unknown table; STATUS_NOMEM; STATUS_BUSY for a second table
  * while one is being opened */
@@ -68,6 +83,11 @@ enum status client_core_table(struct client_core *core, const Anthill__TableSpec
 enum status client_core_pull(struct client_core *core, uint32_t table, const uint64_t *keys,
                              uint32_t key_count, float *rows, bool read_only, uint64_t *ticket,
                              struct error *error) MUST_CHECK;
+enum status client_core_pull_newer(struct client_core *core, uint32_t table, const uint64_t *keys,
+                                   uint32_t key_count, uint32_t behind, float *rows,
+                                   uint32_t *versions, bool read_only, uint64_t *ticket,
+                                   struct error *error) MUST_CHECK;
+uint64_t client_core_restarts(const struct client_core *core);
 enum status client_core_push(struct client_core *core, uint32_t table, const uint64_t *keys,
                              uint32_t key_count, const float *grads, float rate_scale,
                              uint64_t *ticket, struct error *error) MUST_CHECK;
@@ -77,9 +97,21 @@ enum status client_core_push_dense(struct client_core *core, uint32_t table, con
                                    float rate_scale, uint64_t *ticket,
                                    struct error *error) MUST_CHECK;
 
+enum status client_core_assign(struct client_core *core, uint32_t table, const uint64_t *keys,
+                               uint32_t key_count, const float *values, uint64_t *ticket,
+                               struct error *error) MUST_CHECK;
+enum status client_core_delete(struct client_core *core, uint32_t table, const uint64_t *keys,
+                               uint32_t key_count, uint64_t *ticket,
+                               struct error *error) MUST_CHECK;
+/* One answer of one shard: *count may be 0 although there are more. `scan`, `keys` and `count` are
+ * borrowed until the request has ended. */
+enum status client_core_scan(struct client_core *core, uint32_t table, struct client_scan *scan,
+                             uint64_t *keys, uint32_t keys_max, uint32_t *count, uint64_t *ticket,
+                             struct error *error) MUST_CHECK;
+
 /* STATUS_OK: ended well, or asked before; STATUS_BUSY: under way; else how it failed (once). */
 enum status client_core_ended(struct client_core *core, uint64_t ticket, struct error *error);
-/* The same for all pushes together. */
+/* The same for all pushes, assignments and deletions together. */
 enum status client_core_pushes_ended(struct client_core *core, struct error *error);
 
 void client_core_advance(struct client_core *core);

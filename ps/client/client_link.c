@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/check.h"
+#include "ps/client/client_message.h"
 
 #define RESEND_NS     LINK_SECOND_NS
 #define RESEND_MAX_NS (5 * LINK_SECOND_NS)
@@ -66,7 +67,7 @@ void client_link_update(struct client_link *link, const Anthill__ShardEntry *ent
 
 static bool is_sequenced(const struct part *part)
 {
-    return part->kind != PART_PULL;
+    return !part_kind_reads(part->kind);
 }
 
 void client_link_add(struct client_link *link, struct part *part)
@@ -86,84 +87,29 @@ bool client_link_idle(const struct client_link *link)
            0;
 }
 
-static void put(struct client_link *link, const struct client_shared *shared,
-                Anthill__Envelope *envelope, struct frame *payload, unsigned payload_count)
+/* A shard that has restarted counts versions anew: everything is newer. Copies that are still being
+ * sent keep the old buffer. */
+static void forget_versions(struct part *part)
 {
-    envelope->session = shared->session;
-    envelope->map_version = shared->map_version;
-    outbox_put(&link->outbox, 0, envelope, payload, payload_count);
-}
-
-static void put_hello(struct client_link *link, struct client_shared *shared, uint32_t table_count)
-{
-    Anthill__Hello hello = ANTHILL__HELLO__INIT;
-    hello.n_tables = table_count;
-    hello.tables = shared->tables;
-    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
-    envelope.request = link->hello_id;
-    envelope.body_case = ANTHILL__ENVELOPE__BODY_HELLO;
-    envelope.hello = &hello;
-    put(link, shared, &envelope, NULL, 0);
-}
-
-static void put_pull(struct client_link *link, const struct client_shared *shared,
-                     const struct part *part, Anthill__Envelope *envelope)
-{
-    Anthill__Pull pull = ANTHILL__PULL__INIT;
-    pull.table = link->table_ids[part->table];
-    pull.key_count = part->key_count;
-    pull.clock = part->clock;
-    pull.read_only = part->read_only;
-    envelope->body_case = ANTHILL__ENVELOPE__BODY_PULL;
-    envelope->pull = &pull;
-    struct frame keys = part_buffer_keys_frame(part->buffer);
-    put(link, shared, envelope, &keys, 1);
-}
-
-static void put_push(struct client_link *link, const struct client_shared *shared,
-                     const struct part *part, Anthill__Envelope *envelope)
-{
-    Anthill__Push push = ANTHILL__PUSH__INIT;
-    push.table = link->table_ids[part->table];
-    push.key_count = part->key_count;
-    push.clock = part->clock;
-    push.rate_scale = part->rate_scale;
-    envelope->body_case = ANTHILL__ENVELOPE__BODY_PUSH;
-    envelope->push = &push;
-    struct frame payload[2] = {part_buffer_keys_frame(part->buffer),
-                               part_buffer_grads_frame(part->buffer)};
-    put(link, shared, envelope, payload, 2);
-}
-
-static void put_advance(struct client_link *link, const struct client_shared *shared,
-                        const struct part *part, Anthill__Envelope *envelope)
-{
-    Anthill__Advance advance = ANTHILL__ADVANCE__INIT;
-    advance.clock = part->clock;
-    advance.leave = part->leave;
-    envelope->body_case = ANTHILL__ENVELOPE__BODY_ADVANCE;
-    envelope->advance = &advance;
-    put(link, shared, envelope, NULL, 0);
+    size_t bytes = part->key_count * sizeof(uint32_t);
+    struct part_buffer *fresh = part_buffer_create(part->key_count, bytes);
+    CHECK(fresh != NULL);
+    memcpy(part_buffer_keys(fresh), part_buffer_keys(part->buffer),
+           part->key_count * sizeof(uint64_t));
+    memset(part_buffer_values(fresh), 0, bytes);
+    part_buffer_unref(part->buffer);
+    part->buffer = fresh;
 }
 
 /* Puts a copy of the part into the outbox and decides when the next one is due. */
 static void send_part(struct client_link *link, struct client_shared *shared, struct part *part,
                       uint64_t now_ns)
 {
-    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
-    envelope.request = part->id;
-    envelope.sequence = part->sequence;
-    switch (part->kind) {
-    case PART_PULL:
-        put_pull(link, shared, part, &envelope);
-        break;
-    case PART_PUSH:
-        put_push(link, shared, part, &envelope);
-        break;
-    case PART_ADVANCE:
-        put_advance(link, shared, part, &envelope);
-        break;
-    }
+    if (part->block != 0 && !link->memory_mapped) client_blocks_leave(&shared->blocks, part);
+    if (part->conditional && part->restarts != shared->restarts) forget_versions(part);
+    part->restarts = shared->restarts;
+    part->incarnation = link->incarnation;
+    client_message_part(link, shared, part);
     if (part->copies++ == 0) {
         part->first_sent_ns = now_ns;
         part->delay_ns = RESEND_NS;
@@ -186,7 +132,7 @@ static void send_hello(struct client_link *link, struct client_shared *shared, u
     link->hello_delay_ns = RESEND_NS;
     link->hello_due_ns = now_ns + link->hello_delay_ns;
     if (link->waiting_ns == 0) link->waiting_ns = now_ns;
-    put_hello(link, shared, link->hello_tables);
+    client_message_hello(link, shared, link->hello_tables);
 }
 
 static bool may_send_sequenced(const struct client_link *link, const struct part *part)
@@ -255,7 +201,7 @@ void client_link_tick(struct client_link *link, struct client_shared *shared, ui
     /* While older messages cannot leave, copies would only pile up behind them. */
     bool clogged = link->outbox.count > link->outbox_sent;
     if (link->hello_id != 0 && now_ns >= link->hello_due_ns && !clogged) {
-        put_hello(link, shared, link->hello_tables);
+        client_message_hello(link, shared, link->hello_tables);
         shared->map_wanted = true;
         if (link->hello_delay_ns < RESEND_MAX_NS) link->hello_delay_ns += RESEND_NS;
         link->hello_due_ns = now_ns + link->hello_delay_ns;
@@ -271,14 +217,16 @@ void client_link_tick(struct client_link *link, struct client_shared *shared, ui
     check_silence(link, shared, now_ns);
 }
 
-/* Whatever is unanswered goes out again at the next tick. */
-static void repeat_all(struct client_link *link)
+/* Whatever is unanswered goes out again at the next tick; what stands in blocks is offered again
+ * when the shard that had it has `restarted`. */
+static void repeat_all(struct client_link *link, struct client_shared *shared, bool restarted)
 {
-    for (struct part *part = link->pushes_sent.head; part != NULL; part = part->next) {
-        part->due_ns = 0;
-    }
-    for (struct part *part = link->pulls_sent.head; part != NULL; part = part->next) {
-        part->due_ns = 0;
+    const struct part_list *lists[2] = {&link->pushes_sent, &link->pulls_sent};
+    for (unsigned i = 0; i < 2; i++) {
+        for (struct part *part = lists[i]->head; part != NULL; part = part->next) {
+            part->due_ns = 0;
+            if (restarted && part->block != 0) client_blocks_offer_again(&shared->blocks, part);
+        }
     }
     link->due_ns = 0;
 }
@@ -307,6 +255,7 @@ static void handle_hello_reply(struct client_link *link, struct client_shared *s
     link->hello_id = 0;
     link->hello_due_ns = 0;
     link->refused_ns = 0;
+    link->memory_mapped = reply->memory_mapped && shared->blocks.base != NULL;
     if (was_open && !restarted && table_count == 0) return;
     if (was_open && restarted) { /* found out by asking whether it is alive */
         close_session(link);
@@ -329,7 +278,8 @@ static void handle_hello_reply(struct client_link *link, struct client_shared *s
     link->state = LINK_OPEN;
     link->incarnation = reply->incarnation;
     if (reply->sequence_next > link->sequence_next) link->sequence_next = reply->sequence_next;
-    repeat_all(link);
+    shared->restarts += restarted;
+    repeat_all(link, shared, restarted);
     if (restarted && shared->trains) enter_again(link, shared, now_ns);
 }
 
@@ -387,10 +337,28 @@ static bool answers(const struct part *part, const Anthill__Envelope *envelope)
         return envelope->body_case == ANTHILL__ENVELOPE__BODY_PULL_REPLY;
     case PART_PUSH:
         return envelope->body_case == ANTHILL__ENVELOPE__BODY_PUSH_REPLY;
+    case PART_ASSIGN:
+        return envelope->body_case == ANTHILL__ENVELOPE__BODY_ASSIGN_REPLY;
+    case PART_DELETE:
+        return envelope->body_case == ANTHILL__ENVELOPE__BODY_DELETE_REPLY;
+    case PART_SCAN:
+        return envelope->body_case == ANTHILL__ENVELOPE__BODY_SCAN_REPLY;
     case PART_ADVANCE:
         return envelope->body_case == ANTHILL__ENVELOPE__BODY_ADVANCE_REPLY;
     }
     return false;
+}
+
+/* An answer of a shard that has restarted since, while the part stands in a block: the rows are not
+ * there, or the one that runs now is at them. The part is asked for again. */
+static bool is_outdated(const struct client_shared *shared, const struct part *part,
+                        const struct message *message)
+{
+    if (part->kind == PART_PULL) {
+        return part->block != 0 ? !client_blocks_done(&shared->blocks, part)
+                                : part->left_block && message->payload_count == 0;
+    }
+    return part->block != 0 && client_blocks_taken(&shared->blocks, part);
 }
 
 struct part *client_link_receive(struct client_link *link, struct client_shared *shared,
@@ -416,6 +384,7 @@ struct part *client_link_receive(struct client_link *link, struct client_shared 
         *status = handle_part_error(link, shared, now_ns, part, envelope, error);
         if (*status == STATUS_OK) return NULL;
     } else if (answers(part, envelope)) {
+        if (is_outdated(shared, part, message)) return NULL;
         *status = STATUS_OK;
         if (part->kind == PART_ADVANCE) link->clock = envelope->advance_reply->clock;
     } else {

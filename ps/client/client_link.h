@@ -12,6 +12,7 @@
 
 #include "common/error.h"
 #include "common/wire.h"
+#include "ps/client/client_blocks.h"
 #include "ps/client/client_part.h"
 
 #define LINK_SECOND_NS     UINT64_C(1000000000)
@@ -26,7 +27,9 @@ struct client_shared {
     Anthill__TableSpec **tables;
     uint32_t table_count;
     struct part_pool pool;
+    struct client_blocks blocks;
     uint64_t hello_serial;
+    uint64_t restarts; /* of shards, as far as is known */
 };
 
 enum link_state {
@@ -42,6 +45,7 @@ struct client_link {
     enum link_state state;
     uint64_t incarnation;     /* as the shard said it in HelloReply; 0: never */
     uint64_t map_incarnation; /* as the slot map says */
+    bool memory_mapped;       /* the shard has the client's memory: parts may stand in blocks */
     uint32_t tables_open;     /* the first so many of shared->tables are there */
     uint32_t *table_ids;      /* [tables_open] their numbers on this shard */
     uint64_t hello_id;        /* unanswered Hello; 0: none */

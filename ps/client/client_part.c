@@ -12,19 +12,18 @@
 struct part_buffer {
     atomic_uint references;
     uint32_t key_count;
-    uint64_t float_count;
-    _Alignas(64) unsigned char data[]; /* keys, then gradients */
+    size_t value_bytes;
+    _Alignas(64) unsigned char data[]; /* keys, then values */
 };
 
-struct part_buffer *part_buffer_create(uint32_t key_count, uint64_t float_count)
+struct part_buffer *part_buffer_create(uint32_t key_count, size_t value_bytes)
 {
-    size_t bytes =
-        sizeof(struct part_buffer) + key_count * sizeof(uint64_t) + float_count * sizeof(float);
+    size_t bytes = sizeof(struct part_buffer) + key_count * sizeof(uint64_t) + value_bytes;
     struct part_buffer *buffer = aligned_alloc(64, (bytes + 63) & ~(size_t)63);
     if (buffer == NULL) return NULL;
     atomic_init(&buffer->references, 1);
     buffer->key_count = key_count;
-    buffer->float_count = float_count;
+    buffer->value_bytes = value_bytes;
     return buffer;
 }
 
@@ -39,9 +38,9 @@ uint64_t *part_buffer_keys(struct part_buffer *buffer)
     return (uint64_t *)(void *)buffer->data;
 }
 
-float *part_buffer_grads(struct part_buffer *buffer)
+void *part_buffer_values(struct part_buffer *buffer)
 {
-    return (float *)(void *)(buffer->data + buffer->key_count * sizeof(uint64_t));
+    return buffer->data + buffer->key_count * sizeof(uint64_t);
 }
 
 /* Called by whichever thread has sent the frame. */
@@ -63,9 +62,9 @@ struct frame part_buffer_keys_frame(struct part_buffer *buffer)
     return shared_frame(buffer, buffer->data, buffer->key_count * sizeof(uint64_t));
 }
 
-struct frame part_buffer_grads_frame(struct part_buffer *buffer)
+struct frame part_buffer_values_frame(struct part_buffer *buffer)
 {
-    return shared_frame(buffer, part_buffer_grads(buffer), buffer->float_count * sizeof(float));
+    return shared_frame(buffer, part_buffer_values(buffer), buffer->value_bytes);
 }
 
 void part_list_append(struct part_list *list, struct part *part)

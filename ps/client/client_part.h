@@ -4,38 +4,58 @@
 #define ANTHILL_PS_CLIENT_CLIENT_PART_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/wire.h"
 
 struct request;
 
-enum part_kind { PART_PULL, PART_PUSH, PART_ADVANCE };
+enum part_kind { PART_PULL, PART_SCAN, PART_PUSH, PART_ASSIGN, PART_DELETE, PART_ADVANCE };
 
-/* Keys and gradients of a part. Every copy that is on its way holds a reference, so that a part can
+/* Kinds that change nothing, may go in any order and are given up with their request. */
+static inline bool part_kind_reads(enum part_kind kind)
+{
+    return kind == PART_PULL || kind == PART_SCAN;
+}
+
+/* Keys and values of a part. Every copy that is on its way holds a reference, so that a part can
  * be sent again without copying and may end while an old copy is still being sent. */
 struct part_buffer;
 
-/* keys[key_count] and, for pushes, grads[float_count], to be filled in.
- *   owner    returns owned; part_buffer_unref; NULL when memory is used up */
-struct part_buffer *part_buffer_create(uint32_t key_count, uint64_t float_count);
+/* keys[key_count] and value_bytes of rows (pushes) or versions (conditional pulls), to be filled
+ * in. owner    returns owned; part_buffer_unref; NULL when memory is used up */
+struct part_buffer *part_buffer_create(uint32_t key_count, size_t value_bytes);
 void part_buffer_unref(struct part_buffer *buffer);
 uint64_t *part_buffer_keys(struct part_buffer *buffer);
-float *part_buffer_grads(struct part_buffer *buffer);
+void *part_buffer_values(struct part_buffer *buffer);
 /* Frames that share the buffer; each holds a reference until it is released. */
 struct frame part_buffer_keys_frame(struct part_buffer *buffer);
-struct frame part_buffer_grads_frame(struct part_buffer *buffer);
+struct frame part_buffer_values_frame(struct part_buffer *buffer);
 
 struct part {
     struct part *next, *previous; /* in one of its link's lists */
     uint64_t id;                  /* Envelope.request */
     uint32_t link;                /* which */
     enum part_kind kind;
-    struct request *request; /* NULL: nobody waits for it */
-    struct part_buffer *buffer;
+    struct request *request;    /* NULL: nobody waits for it */
+    struct part_buffer *buffer; /* its frames; NULL while it stands in a block */
+    uint32_t block;             /* of the shared memory; 0: none */
+    const uint64_t *block_keys; /* [key_count] in the shared memory */
+    const float *block_rows;    /* place 0 there */
+    bool ended;                 /* in no list; not to be ended again */
+    bool left_block;            /* it stood in one before */
+    uint64_t incarnation;       /* of the shard, when it was last sent */
+    uint64_t lingers_ns;        /* since when it has ended but for a shard that is at its rows */
     uint32_t table;
     uint32_t key_count;
-    uint64_t float_count;
+    uint32_t dim;               /* sparse tables */
+    Anthill__Encoding encoding; /* of rows in frames */
+    size_t value_bytes;         /* of rows in a frame */
+    uint64_t cursor;            /* of a scan */
+    bool conditional;           /* a pull whose buffer has versions, u32[key_count], as values */
+    uint32_t behind;
+    uint64_t restarts;         /* of shards, when those versions were true */
     const uint32_t *positions; /* [key_count] where its rows stand in the request; NULL: */
     uint32_t first;            /* one after the other from here */
     uint64_t clock;

@@ -9,15 +9,17 @@
 #include "common/error.h"
 #include "ps/client/client_link.h"
 #include "ps/client/client_part.h"
+#include "ps/client/client_scan.h"
 
 /* Where the rows of a table stand in the caller's array. A sparse table's are `dim` floats each, in
  * the order of the request's keys. A dense table is always requested whole: its keys are known and
  * chunk i begins at offsets[i]. */
 struct table_layout {
-    uint32_t dim;         /* sparse; 0: dense */
-    uint32_t chunk_count; /* dense */
-    uint64_t *keys;       /* [chunk_count] */
-    uint64_t *offsets;    /* [chunk_count + 1] */
+    uint32_t dim;               /* sparse; 0: dense */
+    Anthill__Encoding encoding; /* of rows in frames */
+    uint32_t chunk_count;       /* dense */
+    uint64_t *keys;             /* [chunk_count] */
+    uint64_t *offsets;          /* [chunk_count + 1] */
 };
 
 /* Ends the process when memory is used up. */
@@ -30,11 +32,23 @@ struct request {
     enum part_kind kind;
     uint32_t parts_left;
     const struct table_layout *layout;
-    float *rows;         /* pull: the caller's */
-    uint32_t *positions; /* owned: its rows' places, sorted by shard; NULL for a single shard */
+    float *rows;        /* pull: the caller's */
+    const float *grads; /* push, assign: the caller's; its own while parts stand in blocks */
+    Anthill__Encoding encoding; /* of rows in frames */
+    uint32_t *versions;         /* conditional pull: the caller's, in and out */
+    struct client_scan *scan;   /* the caller's, as are: */
+    uint64_t *scan_keys;
+    uint32_t *scan_count;
+    uint32_t *positions; /* its rows' places, sorted by shard; NULL for a single shard */
+    uint64_t *keys;      /* in the same order; NULL when no part stands in a block */
+    void *lists;         /* owned: positions and keys */
+    bool shares;         /* lists are in the shared memory, as are rows and grads */
     enum status status;
-    struct error error; /* when status is not STATUS_OK */
+    struct error error; /* when status is not STATUS_OK: its parts end, too */
 };
+
+/* Frees what request_cut took; its parts have ended. */
+void request_deinit(struct request *request, struct client_blocks *blocks);
 
 /* What a request is cut by. */
 struct request_cut {
@@ -42,22 +56,29 @@ struct request_cut {
     uint32_t link_count;
     const uint32_t *owners; /* [slot_count] index into links */
     uint32_t slot_count;
-    uint32_t *shard_of; /* scratch */
+    struct client_blocks *blocks; /* of the same client */
+    uint32_t *shard_of;           /* scratch */
     uint32_t shard_of_capacity;
     uint32_t *starts; /* [link_count + 1] scratch */
 };
 
 /* Makes the request's parts, each a copy of `model` with its keys (and gradients), and adds them to
- * their links.
- *   shapes   keys[key_count]; grads as the layout says, NULL for a pull
- *   errors   STATUS_NOMEM: no part is added */
+ * their links. Where the caller's rows or gradients lie in shared memory and the shard has it,
+ * parts stand in blocks and nothing but keys is copied. shapes   keys[key_count]; request->grads as
+ * the layout says, NULL for a pull errors   STATUS_NOMEM: no part is added */
 enum status request_cut(struct request *request, struct request_cut *cut, struct part_pool *pool,
                         const struct part *model, const uint64_t *keys, uint32_t key_count,
-                        const float *grads, struct error *error) MUST_CHECK;
+                        struct error *error) MUST_CHECK;
 
-/* Copies a pull's answer to the caller's rows.
+/* Decodes a pull's answer into the caller's rows, where the shard has not put them itself.
  *   errors   STATUS_CORRUPT when the payload is not what was asked for */
 enum status request_put_rows(struct request *request, const struct part *part,
                              const struct message *message, struct error *error) MUST_CHECK;
+
+/* Copies a scan's answer to the caller's keys and moves the scan on, over `link_count` links.
+ *   errors   STATUS_CORRUPT as above */
+enum status request_put_keys(struct request *request, const struct part *part,
+                             const struct message *message, uint32_t link_count,
+                             struct error *error) MUST_CHECK;
 
 #endif

@@ -120,6 +120,7 @@ static void map_take_first(struct client_core *core, const Anthill__SlotMap *map
         .owners = core->owners,
         .slot_count = map->slot_count,
         .starts = client_session_alloc(count + 1, sizeof *core->cut.starts),
+        .blocks = &core->shared.blocks,
     };
     for (uint32_t i = 0; i < count; i++) {
         client_link_init(&core->links[i], i, map->shards[i]);

@@ -1,5 +1,6 @@
-/* The state of a client_core, shared by client_core.c (requests and links) and client_session.c
- * (the coordinator, the slot map, the clock). Nobody else includes this. */
+/* The state of a client_core, shared by client_core.c (requests and links), client_start.c
+ * (requests as they start) and client_session.c (the coordinator, the slot map, the clock). Nobody
+ * else includes this. */
 #ifndef ANTHILL_PS_CLIENT_CLIENT_STATE_H
 #define ANTHILL_PS_CLIENT_CLIENT_STATE_H
 
@@ -29,6 +30,9 @@ struct client_core {
     uint32_t *owners;
 
     struct request *requests;
+    /* Ended but for a shard that is at their rows: the caller does not get them back before. */
+    struct part_list lingering;
+    uint64_t now_ns; /* of the last tick */
     uint64_t ticket_next;
     uint64_t opening_ticket; /* of the table that is being opened; 0: none */
     enum status opening_status;
@@ -46,6 +50,9 @@ struct client_core {
     enum status status; /* nothing goes on: the run or a server is lost */
     struct error error;
 };
+
+/* Forgets a request whose parts have ended. */
+void client_core_request_free(struct client_core *core, struct request *request);
 
 /* count + 1 zeroed items; ends the process when memory is used up. */
 void *client_session_alloc(size_t count, size_t bytes);

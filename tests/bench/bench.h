@@ -66,6 +66,7 @@ enum bench_graph { BENCH_GRAPH_16M, BENCH_GRAPH_160M };
 enum status bench_graph(const struct bench *bench, enum bench_graph which,
                         char path[FILE_PATH_BYTES], struct error *error) MUST_CHECK;
 
-bench_cases gemm_cases, table_cases, exchange_cases, sample_cases, train_cases, infer_cases;
+bench_cases gemm_cases, table_cases, exchange_cases, memory_cases, sample_cases, train_cases,
+    infer_cases;
 
 #endif

@@ -16,7 +16,7 @@ static int ps_command(int argc, char **argv)
                      "Rows of 64 floats, 16,384 random keys a request out of 4 M: in process, and "
                      "over tcp with 4 requests in flight. Limits: a bare loop over an index and an "
                      "array; the exchange of the same frames with nothing behind it.",
-                     (bench_cases *const[]){table_cases, exchange_cases, NULL});
+                     (bench_cases *const[]){table_cases, exchange_cases, memory_cases, NULL});
 }
 
 static int sample_command(int argc, char **argv)

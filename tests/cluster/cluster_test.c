@@ -1,6 +1,11 @@
 /* Clients, shard threads and the coordinator over real sockets in one process. */
 #include "cluster_fixture.h"
 
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "common/rng.h"
 #include "ps/client/control.h"
 #include "ps/table_spec.h"
@@ -95,6 +100,173 @@ static void tables_over_tcp_hold_what_was_pushed(void **state)
     struct cluster cluster = {0};
     cluster_start(&cluster, true);
     check_tables(&cluster);
+    cluster_end(&cluster);
+}
+
+/* ---- shared memory -------------------------------------------------------------------------- */
+
+/* How often memory of clients is mapped into this process, which has all shards. */
+static unsigned mapping_count(void)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    assert_non_null(maps);
+    char line[512];
+    unsigned count = 0;
+    while (fgets(line, sizeof line, maps) != NULL)
+        count += strstr(line, "memfd:anthill") != NULL;
+    fclose(maps);
+    return count;
+}
+
+static void await_mappings(unsigned expected)
+{
+    uint64_t end_ns = clock_now_ns() + AWAIT_NS;
+    while (mapping_count() != expected) {
+        if (clock_now_ns() > end_ns) fail_msg("%u are mapped", mapping_count());
+        poll(NULL, 0, 20);
+    }
+}
+
+static void rows_go_through_memory_that_client_and_shards_share(void **state)
+{
+    (void)state;
+    enum { BUFFERS = 3, STEPS = 30 };
+    struct cluster cluster = {.shards_per_server = 2};
+    cluster_start(&cluster, false);
+    struct client *client = cluster_client(&cluster, false, AWAIT_NS);
+    uint32_t table = cluster_sparse(client, "rows", DIM);
+    assert_int_equal(mapping_count(), 1 + 2 * SERVERS);
+    static uint64_t keys[KEYS];
+    static float sums[KEYS * DIM];
+    memset(sums, 0, sizeof sums);
+    fill_keys(keys);
+    float *grads[BUFFERS], *rows = client_memory_alloc(client, sizeof sums);
+    uint64_t tickets[BUFFERS] = {0};
+    for (unsigned i = 0; i < BUFFERS; i++)
+        grads[i] = client_memory_alloc(client, sizeof sums);
+    for (unsigned step = 0; step < STEPS; step++) {
+        unsigned place = step % BUFFERS;
+        uint32_t count = KEYS - step;
+        assert_int_equal(client_wait(client, tickets[place], NULL), STATUS_OK);
+        for (uint32_t i = 0; i < count * DIM; i++) {
+            grads[place][i] = (float)(i % 100 + step);
+            sums[i] += grads[place][i];
+        }
+        assert_int_equal(
+            client_push(client, table, keys, count, grads[place], 1.0f, &tickets[place], NULL),
+            STATUS_OK);
+    }
+    assert_int_equal(client_flush(client, NULL), STATUS_OK);
+    cluster_pull(client, table, keys, KEYS, rows);
+    for (uint32_t i = 0; i < KEYS * DIM; i++)
+        assert_true(rows[i] == -sums[i]);
+    /* The same rows by frames. */
+    static float others[KEYS * DIM];
+    cluster_pull(client, table, keys, KEYS, others);
+    assert_memory_equal(rows, others, sizeof others);
+    for (unsigned i = 0; i < BUFFERS; i++)
+        client_memory_free(client, grads[i]);
+    client_memory_free(client, rows);
+    client_memory_free(client, NULL);
+    client_close(client);
+    await_mappings(0);
+    cluster_end(&cluster);
+}
+
+/* Pulls and pushes through shared memory until it is killed; says so when it is at it. */
+__attribute__((noreturn)) static void use_memory_until_killed(int coordinator, int ready)
+{
+    enum { IN_FLIGHT = 4 };
+    char endpoint[128] = "";
+    alarm(120);
+    if (read(coordinator, endpoint, sizeof endpoint - 1) <= 0) _exit(1);
+    struct client_options options = {
+        .coordinator = endpoint, .name = "killed", .timeout_ns = AWAIT_NS};
+    struct client *client;
+    if (client_open(&client, &options, NULL) != STATUS_OK) _exit(2);
+    uint32_t table = cluster_sparse(client, "rows", DIM);
+    static uint64_t keys[KEYS];
+    fill_keys(keys);
+    float *memory[IN_FLIGHT];
+    uint64_t tickets[IN_FLIGHT] = {0};
+    for (unsigned i = 0; i < IN_FLIGHT; i++)
+        memory[i] = client_memory_alloc(client, KEYS * DIM * sizeof(float));
+    for (unsigned step = 0;; step++) {
+        unsigned place = step % IN_FLIGHT;
+        if (client_wait(client, tickets[place], NULL) != STATUS_OK) _exit(3);
+        enum status status = place % 2 == 0 ? client_push(client, table, keys, KEYS, memory[place],
+                                                          1.0f, &tickets[place], NULL)
+                                            : client_pull(client, table, keys, KEYS, memory[place],
+                                                          false, &tickets[place], NULL);
+        if (status != STATUS_OK) _exit(4);
+        if (step == 100 && write(ready, "x", 1) != 1) _exit(5);
+    }
+}
+
+static void a_client_that_is_killed_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    int endpoint[2], ready[2];
+    assert_int_equal(pipe(endpoint), 0);
+    assert_int_equal(pipe(ready), 0);
+    transport_shutdown(); /* a child has no use for its threads */
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) use_memory_until_killed(endpoint[0], ready[1]);
+    struct cluster cluster = {0};
+    cluster_start(&cluster, false);
+    size_t bytes = strlen(cluster.coordinator);
+    assert_int_equal(write(endpoint[1], cluster.coordinator, bytes), bytes);
+    close(ready[1]);
+    char said;
+    assert_int_equal(read(ready[0], &said, 1), 1);
+    assert_int_equal(mapping_count(), SERVERS);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    struct client *client = cluster_client(&cluster, false, AWAIT_NS);
+    uint32_t table = cluster_sparse(client, "rows", DIM);
+    static uint64_t keys[KEYS];
+    fill_keys(keys);
+    float *rows = client_memory_alloc(client, KEYS * DIM * sizeof *rows);
+    cluster_pull(client, table, keys, KEYS, rows);
+    cluster_push(client, table, keys, KEYS, rows);
+    await_mappings(1 + SERVERS);
+    client_close(client);
+    close(endpoint[0]);
+    close(endpoint[1]);
+    close(ready[0]);
+    cluster_end(&cluster);
+}
+
+static void a_server_that_comes_back_maps_the_memory_again(void **state)
+{
+    (void)state;
+    struct cluster cluster = {0};
+    cluster_start(&cluster, false);
+    struct client *client = cluster_client(&cluster, false, AWAIT_NS);
+    uint32_t table = cluster_sparse(client, "rows", 1);
+    static uint64_t keys[KEYS];
+    fill_keys(keys);
+    float *ones = client_memory_alloc(client, KEYS * sizeof *ones);
+    float *rows = client_memory_alloc(client, KEYS * sizeof *rows);
+    for (unsigned i = 0; i < KEYS; i++)
+        ones[i] = 1.0f;
+    cluster_push(client, table, keys, KEYS, ones);
+    cluster_end_server(&cluster, 1);
+    assert_int_equal(mapping_count(), SERVERS);
+    uint64_t push, pull;
+    assert_int_equal(client_push(client, table, keys, KEYS, ones, 1.0f, &push, NULL), STATUS_OK);
+    assert_int_equal(client_pull(client, table, keys, KEYS, rows, false, &pull, NULL), STATUS_OK);
+    cluster_start_server(&cluster, 1);
+    assert_int_equal(client_wait(client, push, NULL), STATUS_OK);
+    assert_int_equal(client_wait(client, pull, NULL), STATUS_OK);
+    cluster_pull(client, table, keys, KEYS, rows);
+    for (unsigned i = 0; i < KEYS; i++)
+        assert_true(rows[i] == (slot_of(keys[i], SLOTS) < SLOTS / SERVERS ? -2.0f : -1.0f));
+    assert_int_equal(mapping_count(), 1 + SERVERS);
+    client_close(client);
     cluster_end(&cluster);
 }
 
@@ -534,6 +706,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_over_ipc_hold_what_was_pushed),
         cmocka_unit_test(tables_over_tcp_hold_what_was_pushed),
+        cmocka_unit_test(rows_go_through_memory_that_client_and_shards_share),
+        cmocka_unit_test(a_client_that_is_killed_leaves_nothing_behind),
+        cmocka_unit_test(a_server_that_comes_back_maps_the_memory_again),
         cmocka_unit_test(pushes_of_several_clients_add_up),
         cmocka_unit_test(nonsense_gets_an_error_and_others_go_on),
         cmocka_unit_test(a_repeated_push_is_applied_once),

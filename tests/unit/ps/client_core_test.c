@@ -1,318 +1,7 @@
-/* The client's state machine and real shards over a simulated network: virtual time, and every
- * loss, repeat and delay from one seed. Rows start as zeros and SGD has rate 1, so a row is minus
- * the sum of its integer gradients: exactly-once is an exact check. */
+/* Requests over several shards, lost messages, restarts and clocks. */
 #include <math.h>
 
-#include "ps_fixture.h"
-
-#include "common/clock.h"
-#include "ps/client/client_core.h"
-#include "ps/table_spec.h"
-
-enum { SHARDS = 2, CLIENTS_MAX = 3, SLOTS = 16, DIM = 3, KEYS = 50 };
-
-struct packet {
-    uint64_t due_ns;
-    unsigned client;
-    uint32_t other; /* shard or CLIENT_COORDINATOR */
-    bool to_client;
-    struct message message;
-};
-
-struct net {
-    struct rng rng;
-    uint64_t now_ns;
-    unsigned loss_percent, repeat_percent;
-    uint64_t delay_ns;   /* at most */
-    uint64_t timeout_ns; /* of clients */
-    struct packet *packets;
-    unsigned packet_count, packet_capacity;
-    struct shard *shards[SHARDS];
-    bool shard_dead[SHARDS];
-    struct client_core *clients[CLIENTS_MAX];
-    unsigned client_count;
-    Anthill__SlotMap map;
-    Anthill__ShardEntry entries[SHARDS];
-    Anthill__ShardEntry *entry_pointers[SHARDS];
-    uint32_t owners[SLOTS];
-    unsigned map_requests;
-};
-
-static struct shard *new_shard(uint32_t server, uint64_t incarnation)
-{
-    struct shard_options options = {
-        .server = server, .incarnation = incarnation, .session_idle_ns = UINT64_MAX};
-    struct shard *shard;
-    assert_int_equal(shard_create(&shard, &options), STATUS_OK);
-    shard_set_map_version(shard, 1);
-    return shard;
-}
-
-static void net_init(struct net *net, uint64_t seed)
-{
-    static char *const endpoints[SHARDS] = {"tcp://a:1", "tcp://b:2"};
-    *net = (struct net){.rng = rng_make(seed), .now_ns = NS_PER_S, .timeout_ns = 30 * NS_PER_S};
-    anthill__slot_map__init(&net->map);
-    for (uint32_t i = 0; i < SHARDS; i++) {
-        net->shards[i] = new_shard(i, 100 + i);
-        anthill__shard_entry__init(&net->entries[i]);
-        net->entries[i].server = i;
-        net->entries[i].endpoint = endpoints[i];
-        net->entries[i].incarnation = 100 + i;
-        net->entry_pointers[i] = &net->entries[i];
-    }
-    for (uint32_t slot = 0; slot < SLOTS; slot++) {
-        net->owners[slot] = slot * SHARDS / SLOTS;
-    }
-    net->map.version = 1;
-    net->map.slot_count = SLOTS;
-    net->map.n_owners = SLOTS;
-    net->map.owners = net->owners;
-    net->map.n_shards = SHARDS;
-    net->map.shards = net->entry_pointers;
-}
-
-static void net_deinit(struct net *net)
-{
-    for (unsigned i = 0; i < net->packet_count; i++) {
-        wire_message_deinit(&net->packets[i].message);
-    }
-    free(net->packets);
-    for (unsigned i = 0; i < SHARDS; i++) {
-        shard_destroy(net->shards[i]);
-    }
-    for (unsigned i = 0; i < net->client_count; i++) {
-        client_core_destroy(net->clients[i]);
-    }
-}
-
-static struct client_core *net_client(struct net *net, bool trains)
-{
-    struct client_core_options options = {.coordinator = "tcp://c:3",
-                                          .name = "test",
-                                          .timeout_ns = net->timeout_ns,
-                                          .trains = trains};
-    return net->clients[net->client_count++] = client_core_create(&options);
-}
-
-static struct frame frame_copy(const struct frame *frame)
-{
-    struct frame copied = frame_create(frame->bytes);
-    assert_non_null(copied.data);
-    memcpy(copied.data, frame->data, frame->bytes);
-    return copied;
-}
-
-static void put_copy(struct net *net, const struct packet *packet)
-{
-    if (net->packet_count == net->packet_capacity) {
-        net->packet_capacity = net->packet_capacity * 2 + 64;
-        net->packets = realloc(net->packets, net->packet_capacity * sizeof *net->packets);
-        assert_non_null(net->packets);
-    }
-    struct packet *put = &net->packets[net->packet_count++];
-    *put = *packet;
-    put->message = (struct message){.peer = packet->message.peer,
-                                    .header = frame_copy(&packet->message.header),
-                                    .payload_count = packet->message.payload_count};
-    for (unsigned i = 0; i < put->message.payload_count; i++) {
-        put->message.payload[i] = frame_copy(&packet->message.payload[i]);
-    }
-    put->due_ns = net->now_ns + (net->delay_ns > 0 ? rng_below(&net->rng, net->delay_ns) : 0);
-}
-
-/* Takes the message into the network, or loses it, or has it arrive twice. */
-static void net_put(struct net *net, unsigned client, uint32_t other, bool to_client,
-                    struct message *message)
-{
-    struct packet packet = {
-        .client = client, .other = other, .to_client = to_client, .message = *message};
-    packet.message.envelope = NULL;
-    if (rng_below(&net->rng, 100) >= net->loss_percent) put_copy(net, &packet);
-    if (rng_below(&net->rng, 100) < net->repeat_percent) put_copy(net, &packet);
-    wire_message_deinit(message);
-}
-
-static void coordinator_handle(struct net *net, unsigned client, const Anthill__Envelope *request)
-{
-    Anthill__Envelope reply = ANTHILL__ENVELOPE__INIT;
-    Anthill__JoinReply join = ANTHILL__JOIN_REPLY__INIT;
-    Anthill__LeaveReply leave = ANTHILL__LEAVE_REPLY__INIT;
-    reply.request = request->request;
-    if (request->body_case == ANTHILL__ENVELOPE__BODY_JOIN) {
-        join.session = client + 1;
-        join.map = &net->map;
-        reply.body_case = ANTHILL__ENVELOPE__BODY_JOIN_REPLY;
-        reply.join_reply = &join;
-    } else if (request->body_case == ANTHILL__ENVELOPE__BODY_MAP_REQUEST) {
-        net->map_requests++;
-        reply.body_case = ANTHILL__ENVELOPE__BODY_SLOT_MAP;
-        reply.slot_map = &net->map;
-    } else {
-        reply.body_case = ANTHILL__ENVELOPE__BODY_LEAVE_REPLY;
-        reply.leave_reply = &leave;
-    }
-    struct message message;
-    assert_int_equal(wire_pack(&message, 0, &reply, NULL, 0), STATUS_OK);
-    net_put(net, client, CLIENT_COORDINATOR, true, &message);
-}
-
-static void net_deliver(struct net *net, struct packet *packet)
-{
-    struct message *message = &packet->message;
-    assert_int_equal(wire_unpack(message, NULL), STATUS_OK);
-    if (packet->to_client) {
-        client_core_receive(net->clients[packet->client], net->now_ns, packet->other, message);
-    } else if (packet->other == CLIENT_COORDINATOR) {
-        coordinator_handle(net, packet->client, message->envelope);
-    } else if (!net->shard_dead[packet->other]) {
-        struct outbox outbox = {0};
-        message->peer = packet->client + 1;
-        shard_handle(net->shards[packet->other], net->now_ns, message, &outbox);
-        for (unsigned i = 0; i < outbox.count; i++) {
-            unsigned client = (unsigned)outbox.messages[i].peer - 1;
-            net_put(net, client, packet->other, true, &outbox.messages[i]);
-        }
-        outbox_deinit(&outbox);
-    }
-    wire_message_deinit(message);
-}
-
-static void take_output(struct net *net, unsigned client, uint32_t target)
-{
-    struct client_core *core = net->clients[client];
-    for (struct message *message; (message = client_core_output(core, target)) != NULL;) {
-        net_put(net, client, target, false, message);
-        client_core_sent(core, target);
-    }
-}
-
-/* 10 ms pass. */
-static void net_step(struct net *net)
-{
-    net->now_ns += 10 * NS_PER_MS;
-    for (unsigned client = 0; client < net->client_count; client++) {
-        client_core_tick(net->clients[client], net->now_ns);
-        take_output(net, client, CLIENT_COORDINATOR);
-        for (uint32_t shard = 0; shard < client_core_shard_count(net->clients[client]); shard++) {
-            take_output(net, client, shard);
-        }
-    }
-    for (unsigned i = 0; i < net->packet_count;) {
-        if (net->packets[i].due_ns > net->now_ns) {
-            i++;
-            continue;
-        }
-        struct packet packet = net->packets[i];
-        memmove(&net->packets[i], &net->packets[i + 1],
-                (--net->packet_count - i) * sizeof *net->packets);
-        net_deliver(net, &packet);
-    }
-}
-
-#define STEPS_MAX 100000
-
-static enum status net_wait(struct net *net, struct client_core *core, uint64_t ticket,
-                            struct error *error)
-{
-    enum status status = client_core_ended(core, ticket, error);
-    for (unsigned i = 0; status == STATUS_BUSY && i < STEPS_MAX; i++) {
-        net_step(net);
-        status = client_core_ended(core, ticket, error);
-    }
-    return status;
-}
-
-static void wait_well(struct net *net, struct client_core *core, uint64_t ticket)
-{
-    struct error error = {0};
-    if (net_wait(net, core, ticket, &error) != STATUS_OK) fail_msg("%s", error.text);
-}
-
-static void flush_well(struct net *net, struct client_core *core)
-{
-    struct error error = {0};
-    enum status status = client_core_pushes_ended(core, &error);
-    for (unsigned i = 0; status == STATUS_BUSY && i < STEPS_MAX; i++) {
-        net_step(net);
-        status = client_core_pushes_ended(core, &error);
-    }
-    if (status != STATUS_OK) fail_msg("%s", error.text);
-}
-
-static void join_well(struct net *net, struct client_core *core)
-{
-    struct error error = {0};
-    enum status status;
-    for (unsigned i = 0; (status = client_core_joined(core, &error)) == STATUS_BUSY; i++) {
-        assert_true(i < STEPS_MAX);
-        net_step(net);
-    }
-    if (status != STATUS_OK) fail_msg("%s", error.text);
-}
-
-static uint32_t open_table(struct net *net, struct client_core *core,
-                           const struct spec_fixture *fixture)
-{
-    struct error error = {0};
-    uint32_t table;
-    uint64_t ticket;
-    assert_int_equal(client_core_table(core, &fixture->spec, &table, &ticket, &error), STATUS_OK);
-    wait_well(net, core, ticket);
-    return table;
-}
-
-static void pull_well(struct net *net, struct client_core *core, uint32_t table,
-                      const uint64_t *keys, uint32_t count, float *rows)
-{
-    uint64_t ticket;
-    assert_int_equal(client_core_pull(core, table, keys, count, rows, false, &ticket, NULL),
-                     STATUS_OK);
-    wait_well(net, core, ticket);
-}
-
-static void start_push(struct client_core *core, uint32_t table, const uint64_t *keys,
-                       uint32_t count, const float *grads)
-{
-    uint64_t ticket;
-    assert_int_equal(client_core_push(core, table, keys, count, grads, 1.0f, &ticket, NULL),
-                     STATUS_OK);
-}
-
-/* Pushes random integer gradients of random keys and adds them up in `sums`. */
-static void push_random(struct net *net, struct client_core *core, uint32_t table,
-                        float sums[KEYS][DIM])
-{
-    uint64_t keys[KEYS];
-    float grads[KEYS][DIM];
-    uint32_t count = 0;
-    for (uint64_t key = 0; key < KEYS; key++) {
-        if (rng_below(&net->rng, 3) == 0) continue;
-        keys[count] = key;
-        for (unsigned i = 0; i < DIM; i++) {
-            grads[count][i] = (float)rng_below(&net->rng, 9) - 4.0f;
-            sums[key][i] += grads[count][i];
-        }
-        count++;
-    }
-    start_push(core, table, keys, count, &grads[0][0]);
-}
-
-static void check_sums(struct net *net, struct client_core *core, uint32_t table,
-                       float sums[KEYS][DIM])
-{
-    uint64_t keys[KEYS];
-    float rows[KEYS][DIM];
-    for (uint32_t i = 0; i < KEYS; i++) {
-        keys[i] = (i * 7) % KEYS; /* in another order than that of the shards */
-    }
-    pull_well(net, core, table, keys, KEYS, &rows[0][0]);
-    for (uint32_t i = 0; i < KEYS; i++) {
-        for (unsigned j = 0; j < DIM; j++) {
-            assert_true(rows[i][j] == -sums[keys[i]][j]);
-        }
-    }
-}
+#include "client_net.h"
 
 static void sparse_rows_over_two_shards_are_those_of_one_table(void **state)
 {
@@ -396,7 +85,7 @@ static void a_large_request_goes_in_parts(void **state)
         keys[i] = rng_u64(&net.rng);
         rows[(size_t)i * WIDE + WIDE - 1] = (float)i;
     }
-    start_push(core, table, keys, COUNT, rows);
+    start_push(&net, core, table, keys, COUNT, rows);
     flush_well(&net, core);
     memset(rows, 0, (size_t)COUNT * WIDE * sizeof *rows);
     pull_well(&net, core, table, keys, COUNT, rows);
@@ -414,35 +103,7 @@ static void a_large_request_goes_in_parts(void **state)
 static void a_network_that_loses_and_repeats_applies_each_push_once(void **state)
 {
     (void)state;
-    uint64_t first = fixture_seed();
-    uint64_t repeated = 0;
-    for (uint64_t seed = first; seed < first + 60; seed++) {
-        struct net net;
-        net_init(&net, seed);
-        net.loss_percent = (unsigned)rng_below(&net.rng, 40);
-        net.repeat_percent = (unsigned)rng_below(&net.rng, 40);
-        net.timeout_ns = 600 * NS_PER_S; /* of silence: patience with such a network */
-        net.delay_ns = (1 + rng_below(&net.rng, 3000)) * NS_PER_MS;
-        struct client_core *core = net_client(&net, false);
-        join_well(&net, core);
-        struct spec_fixture fixture = {0};
-        fixture_sparse(&fixture, "rows", DIM, SGD);
-        uint32_t table = open_table(&net, core, &fixture);
-        float sums[KEYS][DIM] = {{0}};
-        for (unsigned i = 0; i < 100; i++) {
-            push_random(&net, core, table, sums);
-            net_step(&net);
-        }
-        flush_well(&net, core);
-        check_sums(&net, core, table, sums);
-        for (unsigned i = 0; i < SHARDS; i++) {
-            struct shard_stats stats;
-            shard_stats(net.shards[i], &stats);
-            repeated += stats.repeated_pushes;
-        }
-        net_deinit(&net);
-    }
-    assert_true(repeated > 100); /* the network did what it was asked to */
+    lose_and_repeat(false);
 }
 
 static void unanswered_pushes_stay_within_the_window(void **state)
@@ -475,18 +136,6 @@ static void unanswered_pushes_stay_within_the_window(void **state)
     net_deinit(&net);
 }
 
-/* Shard 1 comes back empty under a new incarnation, as the coordinator would announce it. */
-static void restart_empty(struct net *net)
-{
-    shard_destroy(net->shards[1]);
-    net->entries[1].incarnation++;
-    net->map.version++;
-    net->shards[1] = new_shard(1, net->entries[1].incarnation);
-    for (unsigned i = 0; i < SHARDS; i++) {
-        shard_set_map_version(net->shards[i], net->map.version);
-    }
-}
-
 static void a_shard_that_comes_back_empty_is_greeted_again(void **state)
 {
     (void)state;
@@ -503,10 +152,10 @@ static void a_shard_that_comes_back_empty_is_greeted_again(void **state)
         keys[key] = key;
         rows[key][0] = rows[key][1] = rows[key][2] = 1.0f;
     }
-    start_push(core, table, keys, KEYS, &rows[0][0]);
+    start_push(&net, core, table, keys, KEYS, &rows[0][0]);
     flush_well(&net, core);
     restart_empty(&net);
-    start_push(core, table, keys, KEYS, &rows[0][0]);
+    start_push(&net, core, table, keys, KEYS, &rows[0][0]);
     flush_well(&net, core);
     assert_true(net.map_requests > 0);
     pull_well(&net, core, table, keys, KEYS, &rows[0][0]);
@@ -607,7 +256,7 @@ static void a_refused_push_says_why_once(void **state)
     uint32_t table = open_table(&net, core, &fixture);
     uint64_t key = 1;
     float grads[DIM] = {0, NAN, 0};
-    start_push(core, table, &key, 1, grads);
+    start_push(&net, core, table, &key, 1, grads);
     struct error error = {0};
     enum status status;
     while ((status = client_core_pushes_ended(core, &error)) == STATUS_BUSY) {
@@ -621,19 +270,11 @@ static void a_refused_push_says_why_once(void **state)
 
 /* ---- clocks --------------------------------------------------------------------------------- */
 
-static void wait_idle(struct net *net, struct client_core *core)
+static void take_steps_together(bool shares)
 {
-    for (unsigned i = 0; i < 100; i++) {
-        net_step(net);
-    }
-    assert_int_equal(client_core_joined(core, NULL), STATUS_OK);
-}
-
-static void bsp_trainers_take_the_same_steps_together(void **state)
-{
-    (void)state;
     struct net net;
     net_init(&net, 11);
+    if (shares) net_share(&net);
     net.delay_ns = 30 * NS_PER_MS;
     struct spec_fixture fixture = {0};
     fixture_sparse(&fixture, "rows", DIM, SGD);
@@ -655,7 +296,7 @@ static void bsp_trainers_take_the_same_steps_together(void **state)
     for (unsigned step = 0; step < 5; step++) {
         for (unsigned i = 0; i < 2; i++) {
             assert_int_equal(client_core_clock(net.clients[i]), step);
-            start_push(net.clients[i], table, keys, KEYS, &grads[0][0]);
+            start_push(&net, net.clients[i], table, keys, KEYS, &grads[0][0]);
             client_core_advance(net.clients[i]);
             assert_int_equal(client_core_pull(net.clients[i], table, keys, KEYS, &rows[i][0][0],
                                               false, &tickets[i], NULL),
@@ -685,6 +326,13 @@ static void bsp_trainers_take_the_same_steps_together(void **state)
     pull_well(&net, net.clients[1], table, keys, KEYS, &rows[1][0][0]);
     assert_int_equal(client_core_clock(net.clients[1]), client_core_clock(net.clients[0]));
     net_deinit(&net);
+}
+
+static void bsp_trainers_take_the_same_steps_together(void **state)
+{
+    (void)state;
+    take_steps_together(false);
+    take_steps_together(true);
 }
 
 static void reading_only_does_not_enter_the_clock(void **state)

@@ -147,7 +147,7 @@ static inline struct frame fixture_frame(uint8_t **memory, const void *data, siz
 
 /* Hands the shard a message whose payload frames are keys and grads (NULL: none). */
 static inline void fixture_send(struct shard_fixture *fixture, Anthill__Envelope *envelope,
-                                const uint64_t *keys, size_t key_bytes, const float *grads,
+                                const void *keys, size_t key_bytes, const void *grads,
                                 size_t grad_bytes)
 {
     uint8_t *memory[2] = {NULL, NULL};
@@ -180,6 +180,15 @@ static inline enum status fixture_status(struct shard_fixture *fixture, struct e
 {
     assert_int_equal(fixture->outbox.count, 1);
     return wire_error(fixture_reply(fixture, 0), error);
+}
+
+/* The last call was answered by one error of this status whose text has `text` in it. */
+static inline void fixture_refused(struct shard_fixture *fixture, enum status status,
+                                   const char *text)
+{
+    struct error error = {0};
+    assert_int_equal(fixture_status(fixture, &error), status);
+    if (strstr(error.text, text) == NULL) fail_msg("\"%s\" lacks \"%s\"", error.text, text);
 }
 
 static inline void fixture_hello(struct shard_fixture *fixture, uint64_t session,

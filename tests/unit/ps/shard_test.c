@@ -17,13 +17,6 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void assert_refused(struct shard_fixture *fixture, enum status status, const char *text)
-{
-    struct error error = {0};
-    assert_int_equal(fixture_status(fixture, &error), status);
-    if (strstr(error.text, text) == NULL) fail_msg("\"%s\" lacks \"%s\"", error.text, text);
-}
-
 static void hello_creates_tables_and_says_where_the_session_stands(void **state)
 {
     struct shard_fixture *fixture = *state;
@@ -63,16 +56,16 @@ static void hello_with_another_spec_names_the_difference_and_changes_nothing(voi
     fixture_sparse(&other, "nodes", 8, SGD);
     const struct spec_fixture *specs[] = {&fresh, &other};
     fixture_hello(fixture, 10, specs, 2);
-    assert_refused(fixture, STATUS_CONFIG, "\"nodes\": dim differs: 4 and 8");
+    fixture_refused(fixture, STATUS_CONFIG, "\"nodes\": dim differs: 4 and 8");
     assert_int_equal(shard_table_count(fixture->shard), 1);
     fixture_sparse(&other, "nodes", 0, SGD);
     fixture_hello_one(fixture, 10, &other);
-    assert_refused(fixture, STATUS_CONFIG, "\"nodes\": dim 0");
+    fixture_refused(fixture, STATUS_CONFIG, "\"nodes\": dim 0");
     uint64_t key = 1;
     fixture_pull(fixture, 10, 1, 0, 0, &key, 1);
-    assert_refused(fixture, STATUS_NOT_FOUND, "session 10 unknown");
+    fixture_refused(fixture, STATUS_NOT_FOUND, "session 10 unknown");
     fixture_hello_one(fixture, 0, &first);
-    assert_refused(fixture, STATUS_INVALID, "without a session");
+    fixture_refused(fixture, STATUS_INVALID, "without a session");
 }
 
 static void unknown_sessions_are_told_to_say_hello(void **state)
@@ -81,11 +74,11 @@ static void unknown_sessions_are_told_to_say_hello(void **state)
     uint64_t key = 1;
     float grad = 1;
     fixture_pull(fixture, 4, 1, 0, 0, &key, 1);
-    assert_refused(fixture, STATUS_NOT_FOUND, "session 4 unknown: say Hello");
+    fixture_refused(fixture, STATUS_NOT_FOUND, "session 4 unknown: say Hello");
     fixture_push(fixture, 4, 1, 0, 0, &key, 1, &grad, 1);
-    assert_refused(fixture, STATUS_NOT_FOUND, "session 4 unknown: say Hello");
+    fixture_refused(fixture, STATUS_NOT_FOUND, "session 4 unknown: say Hello");
     fixture_advance(fixture, 4, 1, 1, false);
-    assert_refused(fixture, STATUS_NOT_FOUND, "session 4 unknown: say Hello");
+    fixture_refused(fixture, STATUS_NOT_FOUND, "session 4 unknown: say Hello");
     struct shard_stats stats;
     shard_stats(fixture->shard, &stats);
     assert_int_equal(stats.refused, 3);
@@ -127,19 +120,19 @@ static void requests_that_lie_about_their_size_change_nothing(void **state)
     uint64_t keys[300] = {1, 2};
     float grads[8] = {0};
     fixture_pull(fixture, 4, 1, 3, 0, keys, 1);
-    assert_refused(fixture, STATUS_INVALID, "table 3: there are 3");
+    fixture_refused(fixture, STATUS_INVALID, "table 3: there are 3");
     fixture_pull(fixture, 4, 1, 0, 0, keys, 0);
-    assert_refused(fixture, STATUS_INVALID, "0 keys");
+    fixture_refused(fixture, STATUS_INVALID, "0 keys");
     fixture_pull(fixture, 4, 1, 1, 0, keys, 300); /* 75 MiB of rows */
-    assert_refused(fixture, STATUS_INVALID, "a frame has at most");
+    fixture_refused(fixture, STATUS_INVALID, "a frame has at most");
     fixture_pull(fixture, 4, 1, 2, 0, keys, 1);
-    assert_refused(fixture, STATUS_INVALID, "\"weights\" has no chunk 1 of tensor 0");
+    fixture_refused(fixture, STATUS_INVALID, "\"weights\" has no chunk 1 of tensor 0");
     fixture_push(fixture, 4, 1, 0, 0, keys, 2, grads, 3);
-    assert_refused(fixture, STATUS_INVALID, "12 bytes of gradients; 16 expected");
+    fixture_refused(fixture, STATUS_INVALID, "12 bytes of gradients; 16 expected");
     fixture_push(fixture, 4, 0, 0, 0, keys, 2, grads, 4);
-    assert_refused(fixture, STATUS_INVALID, "without a sequence");
+    fixture_refused(fixture, STATUS_INVALID, "without a sequence");
     fixture_advance(fixture, 4, 0, 1, false);
-    assert_refused(fixture, STATUS_INVALID, "without a sequence");
+    fixture_refused(fixture, STATUS_INVALID, "without a sequence");
 
     Anthill__Pull pull = ANTHILL__PULL__INIT;
     pull.key_count = UINT32_MAX;
@@ -148,16 +141,16 @@ static void requests_that_lie_about_their_size_change_nothing(void **state)
     envelope.body_case = ANTHILL__ENVELOPE__BODY_PULL;
     envelope.pull = &pull;
     fixture_send(fixture, &envelope, keys, 16, NULL, 0);
-    assert_refused(fixture, STATUS_INVALID, "4294967295 keys in a frame of 16 bytes");
+    fixture_refused(fixture, STATUS_INVALID, "4294967295 keys in a frame of 16 bytes");
     pull.key_count = 2;
     fixture_send(fixture, &envelope, NULL, 0, NULL, 0);
-    assert_refused(fixture, STATUS_INVALID, "0 payload frames; 1 expected");
+    fixture_refused(fixture, STATUS_INVALID, "0 payload frames; 1 expected");
 
     Anthill__LeaseRequest lease = ANTHILL__LEASE_REQUEST__INIT;
     envelope.body_case = ANTHILL__ENVELOPE__BODY_LEASE_REQUEST;
     envelope.lease_request = &lease;
     fixture_send(fixture, &envelope, NULL, 0, NULL, 0);
-    assert_refused(fixture, STATUS_INVALID, "none that a shard answers");
+    fixture_refused(fixture, STATUS_INVALID, "none that a shard answers");
     struct shard_stats stats;
     shard_stats(fixture->shard, &stats);
     assert_int_equal(stats.rows, 0);
@@ -176,12 +169,12 @@ static void gradients_that_are_not_finite_are_refused_whole(void **state)
     uint64_t keys[2] = {1, 2};
     float grads[2] = {1, NAN};
     fixture_push(fixture, 4, 1, 0, 0, keys, 2, grads, 2);
-    assert_refused(fixture, STATUS_INVALID, "\"nodes\": the gradient of key 2 is NaN or infinite");
+    fixture_refused(fixture, STATUS_INVALID, "\"nodes\": the gradient of key 2 is NaN or infinite");
     assert_true(fixture_row(fixture, 4, 0, 1) == 0.0f);
     uint64_t chunks[2] = {0, UINT64_C(1) << 32};
     float dense_grads[4] = {1, 1, INFINITY, 1};
     fixture_push(fixture, 4, 1, 1, 0, chunks, 2, dense_grads, 4);
-    assert_refused(fixture, STATUS_INVALID, "tensor \"layers.1\" is NaN or infinite");
+    fixture_refused(fixture, STATUS_INVALID, "tensor \"layers.1\" is NaN or infinite");
     assert_true(fixture_row(fixture, 4, 1, 0) == 0.0f);
     /* The sequence is free: what was refused may be sent again in order. */
     grads[1] = 2;
@@ -199,7 +192,7 @@ static void other_slot_maps_are_refused_as_busy(void **state)
     uint64_t key = 1;
     shard_set_map_version(fixture->shard, 3);
     fixture_pull(fixture, 4, 1, 0, 0, &key, 1);
-    assert_refused(fixture, STATUS_BUSY, "slot map 0 is not the shard's, 3");
+    fixture_refused(fixture, STATUS_BUSY, "slot map 0 is not the shard's, 3");
     shard_set_map_version(fixture->shard, 0);
     assert_true(fixture_row(fixture, 4, 0, 1) == 0.0f);
 }
@@ -214,9 +207,9 @@ static void full_table_refuses_new_rows_by_name_and_serves_the_others(void **sta
     uint64_t keys[3] = {1, 2, 3};
     float grads[3] = {1, 1, 1};
     fixture_pull(fixture, 4, 1, 0, 0, keys, 3);
-    assert_refused(fixture, STATUS_NOMEM, "\"nodes\": key 3 has no room");
+    fixture_refused(fixture, STATUS_NOMEM, "\"nodes\": key 3 has no room");
     fixture_push(fixture, 4, 1, 0, 0, keys, 3, grads, 3);
-    assert_refused(fixture, STATUS_NOMEM, "\"nodes\"");
+    fixture_refused(fixture, STATUS_NOMEM, "\"nodes\"");
     assert_true(fixture_row(fixture, 4, 0, 2) == 0.0f);
 }
 
@@ -243,7 +236,7 @@ static void silent_sessions_are_forgotten_and_hold_nobody_up(void **state)
     assert_int_equal(stats.trainers, 1);
     assert_int_equal(stats.waiting_pulls, 0);
     fixture_pull(fixture, 4, 34, 0, 0, &key, 1);
-    assert_refused(fixture, STATUS_NOT_FOUND, "session 4 unknown");
+    fixture_refused(fixture, STATUS_NOT_FOUND, "session 4 unknown");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
