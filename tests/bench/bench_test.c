@@ -83,7 +83,7 @@ static void ps_tells_its_cases(void **state)
     check_bench(*state, "ps",
                 (const char *const[]){"table-gather-t1", "table-adagrad-t1", "table-gather-t2",
                                       "table-adagrad-t2", "pull-tcp-f32", "push-tcp-f32",
-                                      "pull-shm-f32", "push-shm-f32", NULL},
+                                      "pull-tcp-bf16", "pull-shm-f32", "push-shm-f32", NULL},
                 "rows/s", true);
 }
 

@@ -23,9 +23,26 @@
 #define IN_FLIGHT    4u
 #define REQUESTS     64u
 #define PART_BYTES   (1u << 20) /* what the client cuts requests into: keys and values together */
-#define PART_KEYS    ((uint32_t)(PART_BYTES / (ROW_BYTES + sizeof(uint64_t))))
-#define PARTS        ((REQUEST_KEYS + PART_KEYS - 1) / PART_KEYS)
+#define PARTS_MAX    ((uint32_t)(REQUEST_KEYS * (ROW_BYTES + sizeof(uint64_t)) / PART_BYTES + 1))
 #define WAIT_NS      (10 * NS_PER_MS)
+
+static const char *const names[] = {"pull-tcp-f32", "push-tcp-f32", "pull-tcp-bf16"};
+#define NAMES (sizeof names / sizeof *names)
+
+static uint32_t row_bytes(Anthill__Encoding encoding)
+{
+    return encoding == ANTHILL__ENCODING__ENCODING_BF16 ? ROW_BYTES / 2 : ROW_BYTES;
+}
+
+static uint32_t part_keys(Anthill__Encoding encoding)
+{
+    return (uint32_t)(PART_BYTES / (row_bytes(encoding) + sizeof(uint64_t)));
+}
+
+static uint32_t parts(Anthill__Encoding encoding)
+{
+    return (REQUEST_KEYS + part_keys(encoding) - 1) / part_keys(encoding);
+}
 
 struct exchange {
     unsigned requests;
@@ -65,6 +82,17 @@ static enum status run_push(void *context, struct error *error)
     return client_requests(context, true, error);
 }
 
+static enum status run_pull_bf16(void *context, struct error *error)
+{
+    struct exchange *exchange = context;
+    enum status status = client_set_encoding(exchange->client, exchange->table,
+                                             ANTHILL__ENCODING__ENCODING_BF16, error);
+    if (status == STATUS_OK) status = client_requests(exchange, false, error);
+    if (status != STATUS_OK) return status;
+    return client_set_encoding(exchange->client, exchange->table, ANTHILL__ENCODING__ENCODING_F32,
+                               error);
+}
+
 /* ---- the bare exchange ------------------------------------------------------------------------
  */
 
@@ -82,12 +110,13 @@ static void bare_answer(struct transport *transport, const struct message *reque
     Anthill__PullReply pull_reply = ANTHILL__PULL_REPLY__INIT;
     Anthill__PushReply push_reply = ANTHILL__PUSH_REPLY__INIT;
     Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
-    struct frame frame = {.data = rows + answer % (IN_FLIGHT * PARTS) * PART_BYTES};
+    struct frame frame = {.data = rows + answer % (IN_FLIGHT * PARTS_MAX) * PART_BYTES};
     envelope.request = request->envelope->request;
     if (pull) {
         envelope.body_case = ANTHILL__ENVELOPE__BODY_PULL_REPLY;
         envelope.pull_reply = &pull_reply;
-        frame.bytes = request->envelope->pull->key_count * ROW_BYTES;
+        frame.bytes =
+            request->envelope->pull->key_count * row_bytes(request->envelope->pull->encoding);
     } else {
         envelope.body_case = ANTHILL__ENVELOPE__BODY_PUSH_REPLY;
         envelope.push_reply = &push_reply;
@@ -104,9 +133,9 @@ __attribute__((noreturn)) static void bare_end(int endpoint_fd)
     struct message message;
     struct error error = {.text = ""};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    char *rows = malloc((size_t)IN_FLIGHT * PARTS * PART_BYTES);
+    char *rows = malloc((size_t)IN_FLIGHT * PARTS_MAX * PART_BYTES);
     CHECK(rows != NULL);
-    memset(rows, 1, (size_t)IN_FLIGHT * PARTS * PART_BYTES);
+    memset(rows, 1, (size_t)IN_FLIGHT * PARTS_MAX * PART_BYTES);
     CHECK(transport_listen(&transport, "tcp://127.0.0.1:*", &error) == STATUS_OK);
     dprintf(endpoint_fd, "%s", transport_endpoint(transport));
     close(endpoint_fd);
@@ -140,16 +169,19 @@ static pid_t bare_end_start(char *endpoint, size_t endpoint_bytes)
     return child;
 }
 
-static void bare_request(struct exchange *exchange, unsigned request, bool push)
+static void bare_request(struct exchange *exchange, unsigned request, bool push,
+                         Anthill__Encoding encoding)
 {
-    for (uint32_t first = 0; first < REQUEST_KEYS; first += PART_KEYS) {
+    const uint32_t count_max = part_keys(encoding);
+    for (uint32_t first = 0; first < REQUEST_KEYS; first += count_max) {
         const uint32_t left = REQUEST_KEYS - first;
-        const uint32_t count = left < PART_KEYS ? left : PART_KEYS;
+        const uint32_t count = left < count_max ? left : count_max;
         Anthill__Pull pull = ANTHILL__PULL__INIT;
         Anthill__Push push_body = ANTHILL__PUSH__INIT;
         Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
         pull.key_count = push_body.key_count = count;
         envelope.request = request;
+        pull.encoding = encoding;
         if (push) {
             envelope.body_case = ANTHILL__ENVELOPE__BODY_PUSH;
             envelope.push = &push_body;
@@ -169,15 +201,17 @@ static void bare_request(struct exchange *exchange, unsigned request, bool push)
 }
 
 /* Answers come in the order of the requests: one connection, one thread at its end. */
-static enum status bare_requests(struct exchange *exchange, bool push, struct error *error)
+static enum status bare_requests(struct exchange *exchange, bool push, Anthill__Encoding encoding,
+                                 struct error *error)
 {
+    const uint32_t answers = parts(encoding);
     unsigned sent = 0;
     uint64_t answered = 0;
     struct message message;
     uint64_t heard_ns = clock_now_ns();
-    while (answered < (uint64_t)exchange->requests * PARTS) {
-        while (sent < exchange->requests && sent < answered / PARTS + IN_FLIGHT)
-            bare_request(exchange, sent++, push);
+    while (answered < (uint64_t)exchange->requests * answers) {
+        while (sent < exchange->requests && sent < answered / answers + IN_FLIGHT)
+            bare_request(exchange, sent++, push, encoding);
         if (transport_receive(exchange->bare, &message) == STATUS_OK) {
             wire_message_deinit(&message);
             answered++;
@@ -193,12 +227,17 @@ static enum status bare_requests(struct exchange *exchange, bool push, struct er
 
 static enum status run_bare_pull(void *context, struct error *error)
 {
-    return bare_requests(context, false, error);
+    return bare_requests(context, false, ANTHILL__ENCODING__ENCODING_F32, error);
 }
 
 static enum status run_bare_push(void *context, struct error *error)
 {
-    return bare_requests(context, true, error);
+    return bare_requests(context, true, ANTHILL__ENCODING__ENCODING_F32, error);
+}
+
+static enum status run_bare_pull_bf16(void *context, struct error *error)
+{
+    return bare_requests(context, false, ANTHILL__ENCODING__ENCODING_BF16, error);
 }
 
 /* ---- cases ------------------------------------------------------------------------------------
@@ -241,15 +280,13 @@ static void draw_keys_and_grads(struct exchange *exchange)
 
 static enum status measure(struct bench *bench, struct exchange *exchange, struct error *error)
 {
-    struct bench_step steps[] = {{run_pull, exchange, 0},
-                                 {run_bare_pull, exchange, 0},
-                                 {run_push, exchange, 0},
-                                 {run_bare_push, exchange, 0}};
-    enum status status = bench_alternate(steps, 4, bench_rounds(bench, 11), error);
+    struct bench_step steps[] = {{run_pull, exchange, 0},      {run_bare_pull, exchange, 0},
+                                 {run_push, exchange, 0},      {run_bare_push, exchange, 0},
+                                 {run_pull_bf16, exchange, 0}, {run_bare_pull_bf16, exchange, 0}};
+    enum status status = bench_alternate(steps, 2 * NAMES, bench_rounds(bench, 11), error);
     if (status != STATUS_OK) return status;
     const double rows = (double)REQUEST_KEYS * exchange->requests;
-    const char *const names[] = {"pull-tcp-f32", "push-tcp-f32"};
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < NAMES; i++)
         if (bench_wants(bench, names[i]))
             bench_report(bench, names[i], rows / steps[2 * i].seconds, "rows/s",
                          rows / steps[2 * i + 1].seconds);
@@ -283,8 +320,10 @@ static enum status measure_with_server(struct bench *bench, struct exchange *exc
 
 enum status exchange_cases(struct bench *bench, struct error *error)
 {
-    if (!bench_wants(bench, "pull-tcp-f32") && !bench_wants(bench, "push-tcp-f32"))
-        return STATUS_OK;
+    bool wanted = false;
+    for (unsigned i = 0; i < NAMES; i++)
+        wanted |= bench_wants(bench, names[i]);
+    if (!wanted) return STATUS_OK;
     const size_t bytes = REQUEST_KEYS * ROW_BYTES;
     struct exchange exchange = {.requests = bench->quick ? 6 : REQUESTS,
                                 .row_count = bench->quick ? 40000 : 4000000};
