@@ -11,6 +11,15 @@
 #include "ps/checkpoint.h"
 #include "ps/checkpoint_manifest.h"
 
+/* The manifest goes first: what is left of a removal that is cut short is no checkpoint. */
+static void remove_folder(const char *folder)
+{
+    char path[FILE_PATH_BYTES];
+    if (file_path(path, NULL, "%s/manifest.yaml", folder) == STATUS_OK) (void)unlink(path);
+    struct error error; /* what cannot be removed now is tried again after the next checkpoint */
+    if (file_dir_remove(folder, &error) != STATUS_OK) return;
+}
+
 /* Checks that the part is where this process can see it. */
 static enum status check_part(const char *partial, const struct checkpoint_part *part,
                               struct checkpoint_entry *entry, struct error *error)
@@ -64,7 +73,10 @@ enum status checkpoint_publish(const char *dir, uint64_t step, const struct chec
         status = check_part(partial, &parts[i], &manifest.parts[i], error);
     if (status == STATUS_OK) status = step_manifest_write(path, &manifest, error);
     step_manifest_deinit(&manifest);
-    if (status == STATUS_OK) status = file_dir_publish(partial, final, error);
+    if (status != STATUS_OK) return status;
+    status = file_dir_publish(partial, final, error);
+    /* It may have its name and yet not be safe on the disk. */
+    if (status != STATUS_OK) remove_folder(final);
     return status;
 }
 
@@ -123,17 +135,13 @@ uint64_t checkpoint_latest(const char *dir)
     return latest;
 }
 
-/* The manifest goes first: what is left of a removal that is cut short is no checkpoint. */
 static void remove_step(const char *dir, const struct step *step)
 {
-    char folder[FILE_PATH_BYTES], path[FILE_PATH_BYTES];
-    if (file_path(folder, NULL, "%s/step-%" PRIu64 "%s", dir, step->number,
-                  step->partial ? ".partial" : "") != STATUS_OK) {
-        return;
+    char folder[FILE_PATH_BYTES];
+    const char *suffix = step->partial ? ".partial" : "";
+    if (file_path(folder, NULL, "%s/step-%" PRIu64 "%s", dir, step->number, suffix) == STATUS_OK) {
+        remove_folder(folder);
     }
-    if (file_path(path, NULL, "%s/manifest.yaml", folder) == STATUS_OK) (void)unlink(path);
-    struct error error; /* what cannot be removed now is tried again after the next checkpoint */
-    if (file_dir_remove(folder, &error) != STATUS_OK) return;
 }
 
 /* The step that a complete one builds on; false: its manifest cannot be read. */
