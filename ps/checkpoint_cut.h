@@ -77,10 +77,10 @@ const struct checkpoint_plan *checkpoint_cut_plan(const struct checkpoint_cut *c
  * every row has been handed over. */
 bool checkpoint_cut_step(struct checkpoint_cut *cut);
 
-/* A full block, or any once all rows are handed over; NULL: none. Blocks that nobody takes are kept:
- * a push hands over the rows that it changes whether or not somebody can write them yet, so there
- * may be as many as the tables have rows.
- *   owner    returns owned; cut_block_destroy, by any thread */
+/* A full block, or any once all rows are handed over; NULL: none. Blocks that nobody takes are
+ * kept: a push hands over the rows that it changes whether or not somebody can write them yet, so
+ * there may be as many as the tables have rows. owner    returns owned; cut_block_destroy, by any
+ * thread */
 struct cut_block *checkpoint_cut_take(struct checkpoint_cut *cut);
 
 /* Memory was used up on the way: the cut lacks rows. */

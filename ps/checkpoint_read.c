@@ -237,8 +237,7 @@ static enum status load_table(struct shard *shard, const struct part *part, uint
 {
     uint32_t id = 0, full = 0;
     const struct link *newest = &part->links[0];
-    enum status status =
-        shard_table_create(shard, newest->manifest.tables[index].spec, &id, error);
+    enum status status = shard_table_create(shard, newest->manifest.tables[index].spec, &id, error);
     if (status == STATUS_CONFIG) status = error_wrap(error, STATUS_CORRUPT, "parts disagree");
     if (status == STATUS_OK) status = find_full(part, index, &full, error);
     for (uint32_t l = full + 1; status == STATUS_OK && l > 0; l--) {

@@ -44,17 +44,16 @@ static enum status check_base(const char *dir, const struct checkpoint_part *par
     for (uint32_t i = 0; i < part_count; i++) {
         if (parts[i].base == 0) continue;
         if (*base != 0 && parts[i].base != *base) {
-            return error_set(error, STATUS_CORRUPT,
-                             "parts build on steps %" PRIu64 " and %" PRIu64, *base,
-                             parts[i].base);
+            return error_set(error, STATUS_CORRUPT, "parts build on steps %" PRIu64 " and %" PRIu64,
+                             *base, parts[i].base);
         }
         *base = parts[i].base;
     }
     if (*base == 0) return STATUS_OK;
     enum status status = file_path(path, error, "%s/step-%" PRIu64 "/manifest.yaml", dir, *base);
     if (status != STATUS_OK || file_exists(path)) return status;
-    return error_set(error, STATUS_NOT_FOUND, "parts build on step %" PRIu64 ", but %s is not there",
-                     *base, path);
+    return error_set(error, STATUS_NOT_FOUND,
+                     "parts build on step %" PRIu64 ", but %s is not there", *base, path);
 }
 
 enum status checkpoint_publish(const char *dir, uint64_t step, const struct checkpoint_part *parts,

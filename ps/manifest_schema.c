@@ -143,7 +143,7 @@ const cyaml_schema_value_t manifest_part_schema = {
 static const cyaml_schema_field_t step_fields[] = {
     NUMBER(yaml_step, format),
     NUMBER(yaml_step, step),
-    NUMBER(yaml_step, base),
+    NUMBER(yaml_step, base), /* 0: none */
     LIST(yaml_step, parts, &entry_schema, CHECKPOINT_PARTS_MAX),
     CYAML_FIELD_END,
 };

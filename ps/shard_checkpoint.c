@@ -7,9 +7,9 @@
 #include "common/clock.h"
 #include "common/log.h"
 
-#define SLICE_NS   (NS_PER_MS / 2) /* of handing over rows without a look at requests */
-#define BUSY_SHARE 8u              /* one part in so many of the time, while requests come */
-#define RETRY_NS   NS_PER_MS       /* of a writer that has no room */
+#define SLICE_NS   (NS_PER_MS / 2)  /* of handing over rows without a look at requests */
+#define BUSY_SHARE 8u               /* one part in so many of the time, while requests come */
+#define RETRY_NS   NS_PER_MS        /* of a writer that has no room */
 #define END_NS     (10 * NS_PER_MS) /* how often the writer's end is looked for */
 
 struct shard_checkpoint {

@@ -51,7 +51,6 @@ struct shard_checkpoint_report {
 };
 
 /* The last checkpoint ordered; borrowed until the next call. */
-const struct shard_checkpoint_report *
-shard_checkpoint_report(struct shard_checkpoint *checkpoint);
+const struct shard_checkpoint_report *shard_checkpoint_report(struct shard_checkpoint *checkpoint);
 
 #endif

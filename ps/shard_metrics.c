@@ -54,10 +54,10 @@ void shard_metrics_init(struct shard_metrics *metrics, uint32_t shard)
         .checkpoint_seconds =
             metrics_histogram("anthill_ps_checkpoint_seconds", label, "Time to write a checkpoint",
                               METRICS_SECONDS_BOUNDS, METRICS_SECONDS_BOUND_COUNT),
-        .checkpoint_pause_seconds = metrics_histogram(
-            "anthill_ps_checkpoint_pause_seconds", label,
-            "Time at a stretch in which requests waited for a checkpoint's rows",
-            METRICS_SECONDS_BOUNDS, METRICS_SECONDS_BOUND_COUNT),
+        .checkpoint_pause_seconds =
+            metrics_histogram("anthill_ps_checkpoint_pause_seconds", label,
+                              "Time at a stretch in which requests waited for a checkpoint's rows",
+                              METRICS_SECONDS_BOUNDS, METRICS_SECONDS_BOUND_COUNT),
     };
 }
 

@@ -20,8 +20,8 @@
 #define BEAT_NS           NS_PER_S
 #define TURN_NS           (50 * NS_PER_MS) /* how often a stop request is looked for */
 #define RESTORE_TURN_NS   (5 * NS_PER_MS)
-#define RETRY_NS          NS_PER_MS        /* of replies that could not be sent */
-#define RECEIVE_MAX       64               /* messages in a turn, so that timers are looked at */
+#define RETRY_NS          NS_PER_MS /* of replies that could not be sent */
+#define RECEIVE_MAX       64        /* messages in a turn, so that timers are looked at */
 #define UNSENT_MAX        4096
 #define UNSENT_BYTES_MAX  (UINT64_C(256) << 20)
 #define SESSION_IDLE_NS   (600 * NS_PER_S)

@@ -12,7 +12,7 @@
 
 struct shard_runner_options {
     const struct server_options *server;
-    uint32_t shard;       /* index within the server */
+    uint32_t shard; /* index within the server */
     struct checkpoint_writer *writer;
     const char *endpoint; /* of this shard */
     atomic_bool *stop;    /* set by others: end */

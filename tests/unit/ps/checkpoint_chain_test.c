@@ -114,9 +114,9 @@ static void add_rows(const struct shard *shard, uint64_t *rows, uint64_t *checks
         fixture_keys(table, keys);
         for (uint64_t i = 0; i < count; i++) {
             const float *stored = fixture_stored(table, keys[i]);
-            uint64_t row[] = {t, keys[i],
-                              checksum_bytes(stored, table_stored_floats(table, keys[i]) *
-                                                         sizeof *stored)};
+            uint64_t row[] = {
+                t, keys[i],
+                checksum_bytes(stored, table_stored_floats(table, keys[i]) * sizeof *stored)};
             *checksum += checksum_bytes(row, sizeof row);
         }
         *rows += count;
@@ -401,8 +401,9 @@ static void a_step_whose_base_is_not_there_is_not_published(void **state)
     write_step(&run, false);
     touch_many(&run, 10);
     struct checkpoint_base base = run.last[0];
-    assert_ok(fixture_write_part(run.shards[0].shard, *state, 2, 0, base, NULL, NULL, &part, &error),
-              &error);
+    assert_ok(
+        fixture_write_part(run.shards[0].shard, *state, 2, 0, base, NULL, NULL, &part, &error),
+        &error);
     checkpoint_prune(*state, 0, 0, 2);
     assert_int_equal(checkpoint_publish(*state, 2, &part, 1, &error), STATUS_NOT_FOUND);
     assert_non_null(strstr(error.text, "step-1/manifest.yaml"));

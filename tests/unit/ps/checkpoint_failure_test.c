@@ -67,8 +67,7 @@ WRAP(int, fsync, (int fd), (fd))
 WRAP(int, fdatasync, (int fd), (fd))
 WRAP(off_t, lseek, (int fd, off_t offset, int whence), (fd, offset, whence))
 WRAP(int, rename, (const char *from, const char *to), (from, to))
-WRAP(int, renameat2,
-     (int from_dir, const char *from, int to_dir, const char *to, unsigned flags),
+WRAP(int, renameat2, (int from_dir, const char *from, int to_dir, const char *to, unsigned flags),
      (from_dir, from, to_dir, to, flags))
 WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode))
 WRAP(int, unlink, (const char *path), (path))
@@ -146,8 +145,8 @@ static enum status write_step(struct writing *writing, struct error *error)
 static void step_path(const struct writing *writing, uint64_t step, const char *suffix,
                       char path[FILE_PATH_BYTES])
 {
-    assert_int_equal(
-        file_path(path, NULL, "%s/step-%u%s", writing->dir, (unsigned)step, suffix), STATUS_OK);
+    assert_int_equal(file_path(path, NULL, "%s/step-%u%s", writing->dir, (unsigned)step, suffix),
+                     STATUS_OK);
 }
 
 /* The step has the rows that the table has now. */
@@ -260,9 +259,8 @@ static void serving_deinit(struct serving *serving)
 static void publish(struct writing *writing, const struct shard_checkpoint_report *report)
 {
     struct error error = {0};
-    const struct checkpoint_part part = {.bytes = report->result.bytes,
-                                         .checksum = report->result.checksum,
-                                         .base = report->base};
+    const struct checkpoint_part part = {
+        .bytes = report->result.bytes, .checksum = report->result.checksum, .base = report->base};
     if (checkpoint_publish(writing->dir, report->step, &part, 1, &error) != STATUS_OK) {
         fail_msg("%s", error.text);
     }
