@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -56,6 +57,9 @@ static void yaml_free(const cyaml_schema_value_t *schema, void *data)
     (void)cyaml_free(&config, schema, data, 0);
 }
 
+/* libcyaml 1.3.1 formats numbers in a static buffer. */
+static pthread_mutex_t format_lock = PTHREAD_MUTEX_INITIALIZER;
+
 /* Writes `data` as YAML; with `sealed` its checksum follows as a comment. */
 static enum status yaml_save(const char *path, const cyaml_schema_value_t *schema, const void *data,
                              bool sealed, struct error *error)
@@ -64,7 +68,9 @@ static enum status yaml_save(const char *path, const cyaml_schema_value_t *schem
     cyaml_config_t config = yaml_config(&complaint);
     char *text = NULL;
     size_t bytes = 0;
+    pthread_mutex_lock(&format_lock);
     cyaml_err_t err = cyaml_save_data(&text, &bytes, &config, schema, data, 0);
+    pthread_mutex_unlock(&format_lock);
     if (err != CYAML_OK) {
         return error_set(error, STATUS_INVALID, "%s: %s: %s", path, cyaml_strerror(err),
                          complaint.text);

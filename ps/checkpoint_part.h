@@ -1,7 +1,6 @@
 /* The files of one shard's part of a checkpoint, written block by block: see ps/README.md for the
  * format. Does not know the shard.
- * thread: any one at a time; libcyaml 1.3.1 formats numbers in a static buffer, so one thread of a
- * process closes parts. */
+ * thread: any, one at a time. */
 #ifndef ANTHILL_PS_CHECKPOINT_PART_H
 #define ANTHILL_PS_CHECKPOINT_PART_H
 

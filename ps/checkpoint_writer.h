@@ -1,6 +1,6 @@
 /* The thread of a server process that writes the parts of its shards' checkpoints, at a low
- * priority, from the blocks that the shards' threads give it. One for all shards: libcyaml 1.3.1
- * formats the numbers of a manifest in a static buffer. */
+ * priority, from the blocks that the shards' threads give it. One for all shards: the disk is one,
+ * too, and the processor is theirs. */
 #ifndef ANTHILL_PS_CHECKPOINT_WRITER_H
 #define ANTHILL_PS_CHECKPOINT_WRITER_H
 
