@@ -5,6 +5,9 @@
 #include "ps/coordinator_internal.h"
 
 #define DAMAGED_MAX 256
+/* Every so many steps one is of all rows, in all parts: a restore reads no more than that, and no
+ * more stays on the disk for the sake of one step. */
+#define FULL_EVERY 8
 
 void coordinator_checkpoints_deinit(struct coordinator *coordinator)
 {
@@ -91,6 +94,19 @@ void coordinator_checkpoints_abandon(struct turn *turn, const char *why)
     fail(turn, pending.step, pending.reason, why);
 }
 
+/* The step that the next one may build on; 0: it is due to be of all rows. */
+static uint64_t choose_base(const struct coordinator *coordinator)
+{
+    uint64_t base = 0;
+    if (!coordinator_checkpoints_latest(coordinator, &base)) return 0;
+    const struct checkpoint_record *record = coordinator_checkpoints_find(coordinator, base);
+    for (unsigned steps = 1; record != NULL; steps++) {
+        if (steps == FULL_EVERY) return 0;
+        record = coordinator_checkpoints_find(coordinator, record->base);
+    }
+    return base;
+}
+
 void coordinator_checkpoints_order(struct turn *turn, enum checkpoint_reason reason)
 {
     struct coordinator *coordinator = turn->coordinator;
@@ -108,8 +124,8 @@ void coordinator_checkpoints_order(struct turn *turn, enum checkpoint_reason rea
         .step = step,
         .ordered_ns = coordinator_wall(coordinator, turn->now_ns),
         .reason = reason,
+        .base = choose_base(coordinator),
     };
-    (void)coordinator_checkpoints_latest(coordinator, &coordinator->pending.base);
     coordinator_shards_order_all(turn, false);
 }
 

@@ -24,7 +24,6 @@ struct shard_checkpoint {
     uint64_t start_ns, due_ns;
     /* The last part that was written whole: the next one may build on it. */
     struct checkpoint_base last;
-    unsigned since_full; /* parts that build on the last full one */
 };
 
 struct shard_checkpoint *shard_checkpoint_create(const struct shard_checkpoint_options *options)
@@ -87,7 +86,6 @@ static void say_written(struct shard_checkpoint *checkpoint)
     double seconds = (double)(clock_now_ns() - checkpoint->start_ns) / (double)NS_PER_S;
     checkpoint->last =
         (struct checkpoint_base){.step = report->step, .checksum = report->result.checksum};
-    checkpoint->since_full = full ? 0 : checkpoint->since_full + 1;
     metric_observe(metrics->checkpoint_seconds, seconds);
     metric_add(full ? metrics->checkpoints_full : metrics->checkpoints_incremental, 1);
     metric_add(metrics->checkpoint_rows, (double)report->result.rows);
@@ -117,15 +115,13 @@ static void conclude(struct shard_checkpoint *checkpoint)
 
 /* ---- orders ---- */
 
-static void begin(struct shard_checkpoint *checkpoint, uint64_t step, uint64_t published)
+static void begin(struct shard_checkpoint *checkpoint, uint64_t step, uint64_t base)
 {
     struct shard_checkpoint_options *options = &checkpoint->options;
     struct shard_checkpoint_report *report = &checkpoint->report;
-    bool builds = published != 0 && published == checkpoint->last.step &&
-                  checkpoint->since_full + 1 < CHECKPOINT_FULL_EVERY;
     struct cut_options cut = {
         .step = step, .server = options->server, .shard = options->shard_index};
-    if (builds) cut.base = checkpoint->last;
+    if (base != 0 && base == checkpoint->last.step) cut.base = checkpoint->last;
     *report = (struct shard_checkpoint_report){.step = step};
     checkpoint->start_ns = clock_now_ns();
     checkpoint->due_ns = 0;
@@ -148,12 +144,12 @@ static void begin(struct shard_checkpoint *checkpoint, uint64_t step, uint64_t p
                    (double)(clock_now_ns() - checkpoint->start_ns) / (double)NS_PER_S);
 }
 
-void shard_checkpoint_order(struct shard_checkpoint *checkpoint, uint64_t step, uint64_t published)
+void shard_checkpoint_order(struct shard_checkpoint *checkpoint, uint64_t step, uint64_t base)
 {
     const struct shard_checkpoint_options *options = &checkpoint->options;
     const struct shard_checkpoint_report *report = &checkpoint->report;
     if (checkpoint->cut == NULL) {
-        if (step != 0 && step != report->step) begin(checkpoint, step, published);
+        if (step != 0 && step != report->step) begin(checkpoint, step, base);
     } else if (step != report->step && !checkpoint->given_up) {
         /* Another one is begun when its order comes again. */
         checkpoint->given_up = true;

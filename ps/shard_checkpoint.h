@@ -12,9 +12,6 @@
 #include "ps/shard.h"
 #include "ps/shard_metrics.h"
 
-/* Every so many steps one is of all rows: a restore reads no more parts than that. */
-#define CHECKPOINT_FULL_EVERY 8u
-
 struct shard_checkpoint;
 
 struct shard_checkpoint_options {
@@ -30,10 +27,10 @@ struct shard_checkpoint *shard_checkpoint_create(const struct shard_checkpoint_o
 /* What is being written is abandoned. NULL does nothing. */
 void shard_checkpoint_destroy(struct shard_checkpoint *checkpoint);
 
-/* The coordinator wants checkpoint `step` (0: none) written; `published` is the last one that is
- * complete (0: none): no other may be built on. The same order may come again; another one abandons
- * what is being written. The cut is taken here. */
-void shard_checkpoint_order(struct shard_checkpoint *checkpoint, uint64_t step, uint64_t published);
+/* The coordinator wants checkpoint `step` (0: none) written. It is complete with step `base` and may
+ * be built on that, if it is the last that this shard has written; 0: all rows are wanted. The same
+ * order may come again; another one abandons what is being written. The cut is taken here. */
+void shard_checkpoint_order(struct shard_checkpoint *checkpoint, uint64_t step, uint64_t base);
 
 /* Hands over rows for at most about a millisecond, and for a bounded share of the time while
  * requests come (`busy`). Returns when it wants to be called again, in ns from now; UINT64_MAX:

@@ -222,10 +222,10 @@ static void a_checkpoint_with_a_failing_call_is_given_up_and_the_last_one_stays(
 
 /* ---- with the writer's thread ---- */
 
-static void follow(struct shard_checkpoint *checkpoint, uint64_t step, uint64_t published)
+static void follow(struct shard_checkpoint *checkpoint, uint64_t step, uint64_t base)
 {
     uint64_t end_ns = clock_now_ns() + AWAIT_NS;
-    shard_checkpoint_order(checkpoint, step, published);
+    shard_checkpoint_order(checkpoint, step, base);
     while (!shard_checkpoint_report(checkpoint)->ended) {
         assert_true(clock_now_ns() < end_ns);
         (void)shard_checkpoint_turn(checkpoint, true);
@@ -266,24 +266,23 @@ static void publish(struct writing *writing, const struct shard_checkpoint_repor
     }
 }
 
-static void one_in_eight_is_whole_and_the_others_build_on_the_one_before(void **state)
+static void a_part_builds_on_the_one_before_unless_all_rows_are_wanted(void **state)
 {
     struct writing *writing = *state;
     struct serving serving;
     serving_init(&serving, writing);
     const struct shard_checkpoint_report *report = shard_checkpoint_report(serving.checkpoint);
-    for (uint64_t step = 1; step <= 2 * CHECKPOINT_FULL_EVERY + 1; step++) {
+    for (uint64_t step = 1; step <= 6; step++) {
         train(writing, 50);
-        follow(serving.checkpoint, step, step - 1);
+        uint64_t base = step == 4 ? 0 : step - 1;
+        follow(serving.checkpoint, step, base);
         assert_int_equal(report->error.status, STATUS_OK);
-        bool whole = (step - 1) % CHECKPOINT_FULL_EVERY == 0;
-        assert_int_equal(report->base, whole ? 0 : step - 1);
+        assert_int_equal(report->base, base);
         publish(writing, report);
         assert_current(writing, step);
     }
-    assert_true(metric_value(serving.metrics.checkpoints_full) == 3);
-    assert_true(metric_value(serving.metrics.checkpoints_incremental) ==
-                2 * CHECKPOINT_FULL_EVERY - 2);
+    assert_true(metric_value(serving.metrics.checkpoints_full) == 2);
+    assert_true(metric_value(serving.metrics.checkpoints_incremental) == 4);
     serving_deinit(&serving);
 }
 
@@ -384,7 +383,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_checkpoint_with_a_failing_call_is_given_up_and_the_last_one_stays),
-        TEST(one_in_eight_is_whole_and_the_others_build_on_the_one_before),
+        TEST(a_part_builds_on_the_one_before_unless_all_rows_are_wanted),
         TEST(nothing_builds_on_what_was_not_published),
         TEST(a_failed_part_is_told_counted_and_followed_by_a_whole_one),
         TEST(an_order_for_another_step_gives_up_the_one_under_way),

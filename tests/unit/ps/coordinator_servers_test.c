@@ -147,6 +147,7 @@ static struct fixture *fixture_with_checkpoints(void **state)
 {
     struct coordinator_options options = fixture_options();
     options.checkpoint_every_ns = 10 * S;
+    options.lease = 10;
     struct fixture *fixture = fixture_with_options(state, &options);
     fixture_start_servers(fixture);
     return fixture;
@@ -207,6 +208,20 @@ static void what_kept_steps_build_on_stays_and_may_be_restored(void **state)
     assert_int_equal(wire_error(register_damaged(fixture, damaged, 4), &error), STATUS_CORRUPT);
 }
 
+static void one_step_in_eight_builds_on_none(void **state)
+{
+    struct fixture *fixture = fixture_with_checkpoints(state);
+    uint64_t session = fixture_join(fixture, 1, 3000);
+    fixture->builds = true;
+    for (uint64_t step = 1; step <= 20; step++) {
+        until_next_order(fixture, session);
+        const Anthill__ShardOrder *order = fixture_order(fixture, 1);
+        assert_int_equal(order->checkpoint_step, step);
+        assert_int_equal(order->checkpoint_base, step % 8 == 1 ? 0 : step - 1);
+        assert_int_equal(fixture_write_checkpoint(fixture), step);
+    }
+}
+
 static void a_checkpoint_takes_as_long_as_it_grows(void **state)
 {
     struct fixture *fixture = fixture_with_checkpoints(state);
@@ -245,6 +260,7 @@ int main(void)
         FIXTURE_TEST(a_server_that_restarts_spoils_the_checkpoint_under_way),
         FIXTURE_TEST(an_order_names_the_last_step_that_is_complete),
         FIXTURE_TEST(what_kept_steps_build_on_stays_and_may_be_restored),
+        FIXTURE_TEST(one_step_in_eight_builds_on_none),
         FIXTURE_TEST(a_checkpoint_takes_as_long_as_it_grows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
