@@ -73,6 +73,16 @@ WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode))
 WRAP(int, unlink, (const char *path), (path))
 WRAP(int, rmdir, (const char *path), (path))
 
+/* Not one of the calls on files: fails while it is armed. */
+static bool memory_fails;
+
+void *__real_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes)
+{
+    return memory_fails ? NULL : __real_malloc(bytes);
+}
+
 /* ---- a shard that writes ---- */
 
 struct writing {
@@ -218,6 +228,34 @@ static void a_checkpoint_with_a_failing_call_is_given_up_and_the_last_one_stays(
     }
     print_message("%u calls failed the checkpoint, %u did not\n", failed, done);
     assert_true(failed > 40);
+}
+
+static void a_cut_without_memory_for_its_rows_says_so(void **state)
+{
+    struct writing *writing = *state;
+    struct error error = {0};
+    struct checkpoint_cut *cut = NULL;
+    train(writing, 100);
+    assert_int_equal(write_step(writing, &error), STATUS_OK);
+    train(writing, 100);
+    const struct cut_options options = {.step = writing->step + 1, .base = writing->last};
+    memory_fails = true;
+    enum status status = checkpoint_cut_begin(&cut, writing->shard.shard, &options, &error);
+    memory_fails = false;
+    assert_int_equal(status, STATUS_NOMEM);
+    assert_null(cut);
+    status = checkpoint_cut_begin(&cut, writing->shard.shard, &options, &error);
+    assert_int_equal(status, STATUS_OK);
+    memory_fails = true;
+    while (!checkpoint_cut_step(cut)) {
+    }
+    memory_fails = false;
+    assert_true(checkpoint_cut_failed(cut));
+    assert_null(checkpoint_cut_take(cut));
+    checkpoint_cut_destroy(cut);
+    writing->last = (struct checkpoint_base){0};
+    assert_int_equal(write_step(writing, &error), STATUS_OK);
+    assert_current(writing, writing->step);
 }
 
 /* ---- with the writer's thread ---- */
@@ -383,6 +421,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_checkpoint_with_a_failing_call_is_given_up_and_the_last_one_stays),
+        TEST(a_cut_without_memory_for_its_rows_says_so),
         TEST(a_part_builds_on_the_one_before_unless_all_rows_are_wanted),
         TEST(nothing_builds_on_what_was_not_published),
         TEST(a_failed_part_is_told_counted_and_followed_by_a_whole_one),
