@@ -14,7 +14,7 @@
 enum { BUFFER_BYTES = 256 << 10, HEADER_BYTES_MAX = 256 };
 
 struct npy_writer {
-    int fd; /* -1: rests */
+    int fd;
     enum npy_type type;
     unsigned dims;
     uint64_t shape[NPY_DIMS_MAX];
@@ -68,7 +68,7 @@ static void writer_free(struct npy_writer *writer)
  * file that was not finished is refused as no .npy file. */
 static enum status begin(struct npy_writer *writer, int flags, struct error *error)
 {
-    if (writer->fd >= 0) return STATUS_OK;
+    if (writer->buffer != NULL) return STATUS_OK;
     writer->fd = open(writer->path, O_WRONLY | O_CLOEXEC | flags, 0666);
     if (writer->fd < 0) {
         return error_set_errno(error, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO, errno,
@@ -77,7 +77,7 @@ static enum status begin(struct npy_writer *writer, int flags, struct error *err
     if (lseek(writer->fd, (off_t)(writer->header_bytes + writer->written), SEEK_SET) < 0) {
         return error_set_errno(error, STATUS_IO, errno, "cannot write %s", writer->path);
     }
-    if (writer->buffer == NULL) writer->buffer = malloc(BUFFER_BYTES);
+    writer->buffer = malloc(BUFFER_BYTES);
     CHECK(writer->buffer != NULL);
     return STATUS_OK;
 }
@@ -138,6 +138,7 @@ enum status npy_writer_append(struct npy_writer *writer, const void *items, uint
     if (status != STATUS_OK) return status;
     writer->items += count;
     if (bytes > BUFFER_BYTES) return put(writer, items, bytes, error);
+    CHECK(writer->buffer != NULL);
     if (bytes > 0) memcpy(writer->buffer + writer->buffered, items, bytes);
     writer->buffered += bytes;
     return STATUS_OK;
