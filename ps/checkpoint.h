@@ -13,8 +13,8 @@
  * index into map->shards); map NULL: every row. What the step builds on is read from DIR, too.
  * Works for another number of servers than wrote it. Sessions are restored only when the number of
  * shards is the same.
- *   errors   STATUS_NOT_FOUND, STATUS_CORRUPT naming the file and what differs; the shard is empty
- *            then */
+ *   errors   STATUS_NOT_FOUND, STATUS_CORRUPT naming the file and what differs; STATUS_STOPPED
+ *            after program_stop_requested; the shard is empty then */
 enum status checkpoint_read(struct shard *shard, const char *step_dir, const Anthill__SlotMap *map,
                             uint32_t self, struct error *error) MUST_CHECK;
 

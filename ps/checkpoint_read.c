@@ -11,10 +11,13 @@
 #include "common/checksum.h"
 #include "common/file.h"
 #include "common/npy.h"
+#include "common/program.h"
 #include "ps/checkpoint.h"
 #include "ps/checkpoint_manifest.h"
 #include "ps/table.h"
 #include "ps/table_spec.h"
+
+#define ROWS_AT_ONCE 65536u
 
 /* What is to be loaded: rows whose slot `map` gives to shard `self`, or all. */
 struct selection {
@@ -115,6 +118,13 @@ static enum status open_rows(const struct link *link, uint32_t index, bool check
     return status;
 }
 
+/* A restore may be long: a program that is asked to stop does not wait for it. */
+static enum status go_on(struct error *error)
+{
+    if (!program_stop_requested()) return STATUS_OK;
+    return error_set(error, STATUS_STOPPED, "asked to stop");
+}
+
 /* ---- checks ---- */
 
 static bool any_selected(const struct npy *keys, const struct selection *selection)
@@ -131,7 +141,8 @@ static enum status check_table(struct link *link, uint32_t index, const struct s
                                struct error *error)
 {
     struct npy keys = {0}, deleted = {0}, rows = {0};
-    enum status status = open_keys(link, index, "keys", true, &keys, error);
+    enum status status = go_on(error);
+    if (status == STATUS_OK) status = open_keys(link, index, "keys", true, &keys, error);
     if (status == STATUS_OK && !link->manifest.tables[index].full) {
         status = open_keys(link, index, "deleted", true, &deleted, error);
     }
@@ -200,12 +211,14 @@ static enum status put_rows(struct table *table, const struct npy *keys, const s
     const float *floats = rows->data;
     uint64_t left = rows->count;
     for (uint64_t i = 0; i < keys->count; i++) {
+        enum status status = i % ROWS_AT_ONCE == 0 ? go_on(error) : STATUS_OK;
+        if (status != STATUS_OK) return status;
         uint64_t more = table_stored_floats(table, numbers[i]);
         if (more == 0 || more > left) {
             return error_set(error, STATUS_CORRUPT, "key %" PRIu64 " has no row there", numbers[i]);
         }
         if (selected(selection, numbers[i])) {
-            enum status status = table_restore_row(table, numbers[i], floats, replace, error);
+            status = table_restore_row(table, numbers[i], floats, replace, error);
             if (status != STATUS_OK) return status;
         }
         floats += more;

@@ -318,6 +318,7 @@ static void turn_restore(struct runner *runner)
     uint64_t step = runner->restored_step;
     enum status status = shard_restore_end(runner->restore, &error);
     runner->restore = NULL;
+    if (status == STATUS_STOPPED) return; /* so is the loop */
     if (status == STATUS_OK) {
         become_ready(runner);
     } else if ((status == STATUS_CORRUPT || status == STATUS_NOT_FOUND) &&
