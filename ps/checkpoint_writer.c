@@ -1,6 +1,7 @@
 #include "ps/checkpoint_writer.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -79,8 +80,11 @@ static void end_job(struct checkpoint_job *job)
 static void *writer_main(void *context)
 {
     struct checkpoint_writer *writer = context;
-    /* Linux gives each thread a niceness of its own. */
-    if (setpriority(PRIO_PROCESS, (id_t)gettid(), NICENESS) != 0) {
+    /* Linux gives each thread a niceness and a policy of its own. A batch thread that wakes up does
+     * not take the processor from the shard that woke it. */
+    const struct sched_param none = {0};
+    if (setpriority(PRIO_PROCESS, (id_t)gettid(), NICENESS) != 0 ||
+        pthread_setschedparam(pthread_self(), SCHED_BATCH, &none) != 0) {
         log_event(LOG_WARN, "checkpoint_priority", "cannot lower the writer's priority");
     }
     struct cut_block *block;
