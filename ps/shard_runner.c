@@ -20,8 +20,9 @@
 #define BEAT_NS           NS_PER_S
 #define TURN_NS           (50 * NS_PER_MS) /* how often a stop request is looked for */
 #define RESTORE_TURN_NS   (5 * NS_PER_MS)
-#define RETRY_NS          NS_PER_MS /* of replies that could not be sent */
-#define RECEIVE_MAX       64        /* messages in a turn, so that timers are looked at */
+#define RETRY_NS          NS_PER_MS       /* of replies that could not be sent */
+#define RECEIVE_MAX       64              /* messages in a turn, so that timers are looked at ... */
+#define SERVE_NS          (2 * NS_PER_MS) /* ... and time, so that a checkpoint gets its share */
 #define UNSENT_MAX        4096
 #define UNSENT_BYTES_MAX  (UINT64_C(256) << 20)
 #define SESSION_IDLE_NS   (600 * NS_PER_S)
@@ -112,14 +113,17 @@ static void send_replies(struct runner *runner)
 static bool serve_clients(struct runner *runner)
 {
     struct message message;
+    uint64_t end_ns = 0;
     for (unsigned i = 0; i < RECEIVE_MAX; i++) {
         if (transport_receive(runner->clients, &message) != STATUS_OK) return false;
         uint64_t start_ns = clock_now_ns();
+        if (i == 0) end_ns = start_ns + SERVE_NS;
         shard_handle(runner->shard, start_ns, &message, &runner->outbox);
         runner->served_ns = clock_now_ns();
         shard_metrics_handled(&runner->metrics, message.envelope, runner->served_ns - start_ns);
         wire_message_deinit(&message);
         send_replies(runner);
+        if (runner->served_ns >= end_ns) break;
     }
     return true;
 }
