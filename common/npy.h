@@ -81,8 +81,22 @@ enum status npy_writer_open(struct npy_writer **writer, const char *path, enum n
                             unsigned dims, const uint64_t *shape, struct error *error) MUST_CHECK;
 enum status npy_writer_append(struct npy_writer *writer, const void *items, uint64_t count,
                               struct error *error) MUST_CHECK;
+/* For one of many writers: writes what is buffered and gives descriptor and buffer back until the
+ * next append. With `flush` all of it is on the disk. */
+enum status npy_writer_rest(struct npy_writer *writer, bool flush, struct error *error) MUST_CHECK;
 /* Frees the writer whatever happens. STATUS_INVALID when the items do not fill whole rows. */
 enum status npy_writer_close(struct npy_writer *writer, struct error *error) MUST_CHECK;
+
+/* A file's size, and the XXH3 of its data followed by its header: the order in which they become
+ * known while it is written. */
+struct npy_sum {
+    uint64_t bytes, checksum;
+};
+enum status npy_writer_close_sum(struct npy_writer *writer, struct npy_sum *sum,
+                                 struct error *error) MUST_CHECK;
+/* The same checksum of a file that is there, whatever it holds.
+ *   errors   STATUS_NOT_FOUND, STATUS_IO, with the path in the text */
+enum status npy_checksum_file(const char *path, uint64_t *checksum, struct error *error) MUST_CHECK;
 /* Frees the writer and removes the file. NULL does nothing. */
 void npy_writer_abandon(struct npy_writer *writer);
 

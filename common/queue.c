@@ -70,7 +70,7 @@ bool queue_push(struct queue *queue, void *item, uint64_t timeout_ns)
     CHECK(item != NULL);
     uint64_t deadline_ns = deadline_of(timeout_ns);
     pthread_mutex_lock(&queue->lock);
-    bool waiting = true;
+    bool waiting = timeout_ns > 0;
     while (queue->count == queue->capacity && !queue->closed && waiting)
         waiting = wait_on(queue, &queue->not_full, deadline_ns);
     bool put = queue->count < queue->capacity && !queue->closed;
@@ -87,7 +87,7 @@ void *queue_pop(struct queue *queue, uint64_t timeout_ns)
     uint64_t deadline_ns = deadline_of(timeout_ns);
     void *item = NULL;
     pthread_mutex_lock(&queue->lock);
-    bool waiting = true;
+    bool waiting = timeout_ns > 0;
     while (queue->count == 0 && !queue->closed && waiting)
         waiting = wait_on(queue, &queue->not_empty, deadline_ns);
     if (queue->count > 0) {

@@ -12,10 +12,11 @@ struct queue *queue_create(size_t capacity);
 /* The items still in it are the caller's. */
 void queue_destroy(struct queue *queue);
 
-/* Waits while the queue is full. False: closed (the item is the caller's) or timed out. */
+/* Waits while the queue is full; a timeout of 0 never waits. False: closed (the item is the
+ * caller's) or timed out. */
 bool queue_push(struct queue *queue, void *item, uint64_t timeout_ns);
 
-/* Waits while the queue is empty. NULL: closed and empty, or timed out. */
+/* Waits while the queue is empty, likewise. NULL: closed and empty, or timed out. */
 void *queue_pop(struct queue *queue, uint64_t timeout_ns);
 
 /* Wakes everyone; pushes fail from now on, pops take what is left. */

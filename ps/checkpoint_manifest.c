@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -13,7 +14,7 @@
 #include "ps/manifest_schema.h"
 #include "ps/table_spec.h"
 
-#define FORMAT             1u
+#define FORMAT             2u
 #define MANIFEST_BYTES_MAX (256u << 20)
 #define SEAL               "# xxh3 "
 
@@ -56,6 +57,9 @@ static void yaml_free(const cyaml_schema_value_t *schema, void *data)
     (void)cyaml_free(&config, schema, data, 0);
 }
 
+/* libcyaml 1.3.1 formats numbers in a static buffer. */
+static pthread_mutex_t format_lock = PTHREAD_MUTEX_INITIALIZER;
+
 /* Writes `data` as YAML; with `sealed` its checksum follows as a comment. */
 static enum status yaml_save(const char *path, const cyaml_schema_value_t *schema, const void *data,
                              bool sealed, struct error *error)
@@ -64,7 +68,9 @@ static enum status yaml_save(const char *path, const cyaml_schema_value_t *schem
     cyaml_config_t config = yaml_config(&complaint);
     char *text = NULL;
     size_t bytes = 0;
+    pthread_mutex_lock(&format_lock);
     cyaml_err_t err = cyaml_save_data(&text, &bytes, &config, schema, data, 0);
+    pthread_mutex_unlock(&format_lock);
     if (err != CYAML_OK) {
         return error_set(error, STATUS_INVALID, "%s: %s: %s", path, cyaml_strerror(err),
                          complaint.text);
@@ -224,7 +230,9 @@ static enum status table_to_yaml(const struct part_table *table, struct yaml_tab
     if (tensors_to_yaml(spec, texts) != STATUS_OK) return STATUS_NOMEM;
     *yaml = (struct yaml_table){.name = spec->name,
                                 .kind = spec->kind,
+                                .full = table->full,
                                 .rows = table->rows,
+                                .deleted = table->deleted,
                                 .dim = spec->dim,
                                 .seed = spec->seed,
                                 .init = spec->init,
@@ -307,7 +315,9 @@ static enum status table_from_yaml(const struct yaml_table *yaml, struct part_ta
         if (status != STATUS_OK) status = error_wrap(error, STATUS_CORRUPT, "table spec");
     }
     if (status == STATUS_OK) {
+        table->full = yaml->full;
         table->rows = yaml->rows;
+        table->deleted = yaml->deleted;
         table->spec = table_spec_copy(&spec);
         if (table->spec == NULL) status = STATUS_NOMEM;
     }
@@ -331,10 +341,14 @@ enum status part_manifest_write(const char *path, const struct part_manifest *ma
     for (size_t i = 0; status == STATUS_OK && i < count; i++)
         status = table_to_yaml(&manifest->tables[i], &tables[i], &texts[i]);
     if (status == STATUS_OK) {
+        char base_checksum[MANIFEST_CHECKSUM_BYTES];
+        snprintf(base_checksum, sizeof base_checksum, "%016" PRIx64, manifest->base_checksum);
         struct yaml_part yaml = {.format = FORMAT,
                                  .step = manifest->step,
                                  .server = manifest->server,
                                  .shard = manifest->shard,
+                                 .base = manifest->base,
+                                 .base_xxh3 = base_checksum,
                                  .tables = tables,
                                  .tables_count = manifest->table_count,
                                  .files = files.yaml,
@@ -363,6 +377,12 @@ static enum status part_from_yaml(const char *path, const struct yaml_part *yaml
     manifest->step = yaml->step;
     manifest->server = yaml->server;
     manifest->shard = yaml->shard;
+    manifest->base = yaml->base;
+    if (!checksum_of(yaml->base_xxh3, &manifest->base_checksum) ||
+        (yaml->base >= yaml->step && yaml->base != 0)) {
+        return error_set(error, STATUS_CORRUPT, "%s: bad base %" PRIu64 " with checksum \"%s\"",
+                         path, yaml->base, yaml->base_xxh3);
+    }
     manifest->tables = calloc(yaml->tables_count + (size_t)1, sizeof *manifest->tables);
     if (manifest->tables == NULL) return error_set(error, STATUS_NOMEM, "%s", path);
     for (uint32_t i = 0; i < yaml->tables_count; i++) {
@@ -410,6 +430,7 @@ enum status step_manifest_write(const char *path, const struct step_manifest *ma
     if (status == STATUS_OK) {
         struct yaml_step yaml = {.format = FORMAT,
                                  .step = manifest->step,
+                                 .base = manifest->base,
                                  .parts = parts.yaml,
                                  .parts_count = manifest->part_count};
         status = yaml_save(path, &manifest_step_schema, &yaml, true, error);
@@ -453,6 +474,7 @@ enum status step_manifest_read(const char *path, struct step_manifest *manifest,
     }
     if (status == STATUS_OK) {
         manifest->step = yaml->step;
+        manifest->base = yaml->base;
         manifest->part_count = yaml->parts_count;
         status = entries_read(path, yaml->parts, yaml->parts_count, &manifest->parts, error);
     }

@@ -3,6 +3,7 @@
 #ifndef ANTHILL_PS_CHECKPOINT_MANIFEST_H
 #define ANTHILL_PS_CHECKPOINT_MANIFEST_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/error.h"
@@ -10,6 +11,8 @@
 
 #define CHECKPOINT_NAME_BYTES 64
 #define CHECKPOINT_PARTS_MAX  4096u
+/* Keys, rows and deleted keys of each table, and the sessions. */
+#define PART_FILES(tables) (3 * (tables) + 1)
 
 /* A file of a part, or a part of a checkpoint (its checksum is that of the part's manifest). */
 struct checkpoint_entry {
@@ -20,12 +23,15 @@ struct checkpoint_entry {
 
 struct part_table {
     Anthill__TableSpec *spec; /* owned when read, borrowed when written */
-    uint64_t rows;
+    bool full;                /* false: the base's part holds the rows that are not there */
+    uint64_t rows, deleted;   /* keys in the files */
 };
 
 struct part_manifest {
     uint64_t step;
     uint32_t server, shard;
+    uint64_t base;          /* step; 0: every table is full */
+    uint64_t base_checksum; /* XXH3 of the manifest of the base's part of this server and shard */
     struct part_table *tables;
     uint32_t table_count;
     struct checkpoint_entry *files;
@@ -34,6 +40,7 @@ struct part_manifest {
 
 struct step_manifest {
     uint64_t step;
+    uint64_t base; /* of those parts that have one; 0: none */
     struct checkpoint_entry *parts;
     uint32_t part_count;
 };

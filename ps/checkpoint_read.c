@@ -1,4 +1,6 @@
-/* Loads checkpoints. Every file is checked against its manifest before the first row is taken. */
+/* Loads checkpoints. A part is a chain: what it does not hold is in the part of the step that it
+ * builds on, down to one that holds all rows of a table. Every file of the chains is checked
+ * against its manifest before the first row is taken. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,10 +11,13 @@
 #include "common/checksum.h"
 #include "common/file.h"
 #include "common/npy.h"
+#include "common/program.h"
 #include "ps/checkpoint.h"
 #include "ps/checkpoint_manifest.h"
 #include "ps/table.h"
 #include "ps/table_spec.h"
+
+#define ROWS_AT_ONCE 65536u
 
 /* What is to be loaded: rows whose slot `map` gives to shard `self`, or all. */
 struct selection {
@@ -20,15 +25,30 @@ struct selection {
     uint32_t self;
 };
 
-struct part {
-    char folder[FILE_PATH_BYTES];
+/* One step's part. */
+struct link {
+    char *folder;
     struct part_manifest manifest;
+    bool *wanted; /* [table_count]: its table has rows for us */
+};
+
+struct part {
+    struct link *links; /* the newest first */
+    uint32_t link_count;
 };
 
 static bool selected(const struct selection *selection, uint64_t key)
 {
     const Anthill__SlotMap *map = selection->map;
     return map == NULL || map->owners[slot_of(key, map->slot_count)] == selection->self;
+}
+
+/* ---- files ---- */
+
+static bool is_array(const char *path)
+{
+    size_t length = strlen(path);
+    return length > 4 && strcmp(path + length - 4, ".npy") == 0;
 }
 
 /* STATUS_CORRUPT unless the file has the size and the checksum of its entry. */
@@ -46,7 +66,8 @@ static enum status check_file(const char *path, const struct checkpoint_entry *e
                          (uint64_t)info.st_size, entry->bytes);
     }
     uint64_t checksum = 0;
-    enum status status = checksum_file(path, &checksum, error);
+    enum status status = is_array(path) ? npy_checksum_file(path, &checksum, error)
+                                        : checksum_file(path, &checksum, error);
     if (status != STATUS_OK) return status;
     if (checksum == entry->checksum) return STATUS_OK;
     return error_set(error, STATUS_CORRUPT,
@@ -54,47 +75,57 @@ static enum status check_file(const char *path, const struct checkpoint_entry *e
                      entry->checksum);
 }
 
-/* The path of the file `name` of a part, checked. */
-static enum status part_file(const struct part *part, const char *name, char path[FILE_PATH_BYTES],
-                             struct error *error)
+/* The path of the file `name` of a part; with `check` it is as the manifest says. */
+static enum status link_file(const struct link *link, const char *name, bool check,
+                             char path[FILE_PATH_BYTES], struct error *error)
 {
-    enum status status = file_path(path, error, "%s/%s", part->folder, name);
-    if (status != STATUS_OK) return status;
-    for (uint32_t i = 0; i < part->manifest.file_count; i++) {
-        if (strcmp(part->manifest.files[i].name, name) == 0) {
-            return check_file(path, &part->manifest.files[i], error);
+    enum status status = file_path(path, error, "%s/%s", link->folder, name);
+    if (status != STATUS_OK || !check) return status;
+    for (uint32_t i = 0; i < link->manifest.file_count; i++) {
+        if (strcmp(link->manifest.files[i].name, name) == 0) {
+            return check_file(path, &link->manifest.files[i], error);
         }
     }
-    return error_set(error, STATUS_CORRUPT, "%s/manifest.yaml does not list %s", part->folder,
+    return error_set(error, STATUS_CORRUPT, "%s/manifest.yaml does not list %s", link->folder,
                      name);
 }
 
-/* The keys of table `index` of a part; npy_close. */
-static enum status open_keys(const struct part *part, uint32_t index, struct npy *keys,
-                             struct error *error)
+/* One of the arrays of table `index`: `what` is keys or deleted. npy_close. */
+static enum status open_keys(const struct link *link, uint32_t index, const char *what, bool check,
+                             struct npy *keys, struct error *error)
 {
     char path[FILE_PATH_BYTES], name[CHECKPOINT_NAME_BYTES];
-    snprintf(name, sizeof name, "table-%u-keys.npy", index);
-    enum status status = part_file(part, name, path, error);
-    uint64_t shape[] = {part->manifest.tables[index].rows};
+    const struct part_table *table = &link->manifest.tables[index];
+    const uint64_t shape[] = {strcmp(what, "keys") == 0 ? table->rows : table->deleted};
+    snprintf(name, sizeof name, "table-%u-%s.npy", index, what);
+    enum status status = link_file(link, name, check, path, error);
     if (status == STATUS_OK) status = npy_open_as(keys, path, NPY_U64, 1, shape, error);
     return status;
 }
 
-static enum status open_rows(const struct part *part, uint32_t index, struct npy *rows,
+static enum status open_rows(const struct link *link, uint32_t index, bool check, struct npy *rows,
                              struct error *error)
 {
     char path[FILE_PATH_BYTES], name[CHECKPOINT_NAME_BYTES];
-    const struct part_table *table = &part->manifest.tables[index];
+    const struct part_table *table = &link->manifest.tables[index];
     bool dense = table->spec->kind == ANTHILL__TABLE_KIND__TABLE_DENSE;
+    const uint64_t shape[] = {dense ? UINT64_MAX : table->rows, UINT64_MAX};
     snprintf(name, sizeof name, "table-%u-rows.npy", index);
-    enum status status = part_file(part, name, path, error);
-    uint64_t shape[] = {dense ? UINT64_MAX : table->rows, UINT64_MAX};
+    enum status status = link_file(link, name, check, path, error);
     if (status == STATUS_OK) {
         status = npy_open_as(rows, path, NPY_F32, dense ? 1 : 2, shape, error);
     }
     return status;
 }
+
+/* A restore may be long: a program that is asked to stop does not wait for it. */
+static enum status go_on(struct error *error)
+{
+    if (!program_stop_requested()) return STATUS_OK;
+    return error_set(error, STATUS_STOPPED, "asked to stop");
+}
+
+/* ---- checks ---- */
 
 static bool any_selected(const struct npy *keys, const struct selection *selection)
 {
@@ -105,38 +136,89 @@ static bool any_selected(const struct npy *keys, const struct selection *selecti
     return false;
 }
 
-/* Checks the files of a part that have something for us. */
+/* Checks what a step holds of a table, as far as it has something for us. */
+static enum status check_table(struct link *link, uint32_t index, const struct selection *selection,
+                               struct error *error)
+{
+    struct npy keys = {0}, deleted = {0}, rows = {0};
+    enum status status = go_on(error);
+    if (status == STATUS_OK) status = open_keys(link, index, "keys", true, &keys, error);
+    if (status == STATUS_OK && !link->manifest.tables[index].full) {
+        status = open_keys(link, index, "deleted", true, &deleted, error);
+    }
+    link->wanted[index] = status == STATUS_OK && any_selected(&keys, selection);
+    if (link->wanted[index]) status = open_rows(link, index, true, &rows, error);
+    npy_close(&keys);
+    npy_close(&deleted);
+    npy_close(&rows);
+    return status;
+}
+
+/* The link that holds all rows of table `index`: newer ones say what changed since. */
+static enum status find_full(const struct part *part, uint32_t index, uint32_t *full,
+                             struct error *error)
+{
+    const struct part_table *newest = &part->links[0].manifest.tables[index];
+    for (*full = 0; *full < part->link_count; ++*full) {
+        const struct part_manifest *manifest = &part->links[*full].manifest;
+        if (index >= manifest->table_count) break;
+        enum status status = table_spec_compare(manifest->tables[index].spec, newest->spec, error);
+        if (status != STATUS_OK) {
+            return error_wrap(error, STATUS_CORRUPT, "%s: table %u differs from %s",
+                              part->links[*full].folder, index, part->links[0].folder);
+        }
+        if (manifest->tables[index].full) return STATUS_OK;
+    }
+    return error_set(error, STATUS_CORRUPT, "%s: no step that it builds on has all of table %u",
+                     part->links[0].folder, index);
+}
+
 static enum status check_part(const struct part *part, const struct selection *selection,
                               struct error *error)
 {
     char path[FILE_PATH_BYTES];
-    enum status status = part_file(part, "sessions.bin", path, error);
-    for (uint32_t i = 0; status == STATUS_OK && i < part->manifest.table_count; i++) {
-        struct npy keys = {0}, rows = {0};
-        status = open_keys(part, i, &keys, error);
-        if (status == STATUS_OK && any_selected(&keys, selection)) {
-            status = open_rows(part, i, &rows, error);
-        }
-        npy_close(&keys);
-        npy_close(&rows);
+    enum status status = link_file(&part->links[0], "sessions.bin", true, path, error);
+    for (uint32_t i = 0; status == STATUS_OK && i < part->links[0].manifest.table_count; i++) {
+        uint32_t full = 0;
+        status = find_full(part, i, &full, error);
+        for (uint32_t l = 0; status == STATUS_OK && l <= full; l++)
+            status = check_table(&part->links[l], i, selection, error);
     }
     return status;
 }
 
-/* Puts the selected rows of a part's table into `table`. */
-static enum status load_rows(struct table *table, const struct npy *keys, const struct npy *rows,
-                             const struct selection *selection, struct error *error)
+/* ---- rows ---- */
+
+static enum status delete_rows(struct table *table, const struct link *link, uint32_t index,
+                               const struct selection *selection, struct error *error)
+{
+    struct npy deleted = {0};
+    if (link->manifest.tables[index].full) return STATUS_OK;
+    enum status status = open_keys(link, index, "deleted", false, &deleted, error);
+    const uint64_t *keys = deleted.data;
+    for (uint64_t i = 0; status == STATUS_OK && i < deleted.count; i++) {
+        if (selected(selection, keys[i])) (void)table_delete(table, &keys[i], 1);
+    }
+    npy_close(&deleted);
+    return status;
+}
+
+/* Puts the selected rows of a step's table into `table`. */
+static enum status put_rows(struct table *table, const struct npy *keys, const struct npy *rows,
+                            bool replace, const struct selection *selection, struct error *error)
 {
     const uint64_t *numbers = keys->data;
     const float *floats = rows->data;
     uint64_t left = rows->count;
     for (uint64_t i = 0; i < keys->count; i++) {
+        enum status status = i % ROWS_AT_ONCE == 0 ? go_on(error) : STATUS_OK;
+        if (status != STATUS_OK) return status;
         uint64_t more = table_stored_floats(table, numbers[i]);
         if (more == 0 || more > left) {
             return error_set(error, STATUS_CORRUPT, "key %" PRIu64 " has no row there", numbers[i]);
         }
         if (selected(selection, numbers[i])) {
-            enum status status = table_restore_row(table, numbers[i], floats, false, error);
+            status = table_restore_row(table, numbers[i], floats, replace, error);
             if (status != STATUS_OK) return status;
         }
         floats += more;
@@ -146,31 +228,43 @@ static enum status load_rows(struct table *table, const struct npy *keys, const 
     return error_set(error, STATUS_CORRUPT, "%" PRIu64 " floats belong to no key", left);
 }
 
-static enum status load_table(struct shard *shard, const struct part *part, uint32_t index,
-                              const struct selection *selection, struct error *error)
+static enum status load_rows(struct table *table, const struct link *link, uint32_t index,
+                             const struct selection *selection, struct error *error)
 {
-    uint32_t id = 0;
     struct npy keys = {0}, rows = {0};
-    enum status status = shard_table_create(shard, part->manifest.tables[index].spec, &id, error);
-    if (status == STATUS_CONFIG) status = error_wrap(error, STATUS_CORRUPT, "parts disagree");
-    if (status == STATUS_OK) status = open_keys(part, index, &keys, error);
-    if (status == STATUS_OK && any_selected(&keys, selection)) {
-        status = open_rows(part, index, &rows, error);
-        if (status == STATUS_OK) {
-            status = load_rows(shard_table(shard, id), &keys, &rows, selection, error);
-        }
+    enum status status = delete_rows(table, link, index, selection, error);
+    if (status != STATUS_OK || !link->wanted[index]) return status;
+    status = open_keys(link, index, "keys", false, &keys, error);
+    if (status == STATUS_OK) status = open_rows(link, index, false, &rows, error);
+    if (status == STATUS_OK) {
+        bool replace = !link->manifest.tables[index].full;
+        status = put_rows(table, &keys, &rows, replace, selection, error);
     }
     npy_close(&keys);
     npy_close(&rows);
+    return status == STATUS_OK ? status : error_wrap(error, status, "%s", link->folder);
+}
+
+static enum status load_table(struct shard *shard, const struct part *part, uint32_t index,
+                              const struct selection *selection, struct error *error)
+{
+    uint32_t id = 0, full = 0;
+    const struct link *newest = &part->links[0];
+    enum status status = shard_table_create(shard, newest->manifest.tables[index].spec, &id, error);
+    if (status == STATUS_CONFIG) status = error_wrap(error, STATUS_CORRUPT, "parts disagree");
+    if (status == STATUS_OK) status = find_full(part, index, &full, error);
+    for (uint32_t l = full + 1; status == STATUS_OK && l > 0; l--) {
+        status = load_rows(shard_table(shard, id), &part->links[l - 1], index, selection, error);
+    }
     if (status == STATUS_OK) return status;
-    return error_wrap(error, status, "%s: table %u", part->folder, index);
+    return error_wrap(error, status, "%s: table %u", newest->folder, index);
 }
 
 static enum status load_sessions(struct shard *shard, const struct part *part, struct error *error)
 {
     char path[FILE_PATH_BYTES];
     struct file_map map = {0};
-    enum status status = part_file(part, "sessions.bin", path, error);
+    enum status status = link_file(&part->links[0], "sessions.bin", false, path, error);
     if (status == STATUS_OK) status = file_map_open(&map, path, error);
     if (status != STATUS_OK) return status;
     status = shard_sessions_load(shard, map.data, map.bytes, error);
@@ -178,36 +272,92 @@ static enum status load_sessions(struct shard *shard, const struct part *part, s
     return status == STATUS_OK ? status : error_wrap(error, status, "%s", path);
 }
 
-static enum status read_part(const char *step_dir, uint64_t step,
-                             const struct checkpoint_entry *entry, struct part *part,
+/* ---- manifests ---- */
+
+/* Reads the manifest of STEPS/step-N/NAME/, whose checksum stands in `where`. */
+static enum status read_link(struct link *link, const char *step_dir, uint64_t step,
+                             const char *name, uint64_t expected, const char *where,
                              struct error *error)
 {
-    char path[FILE_PATH_BYTES], name[CHECKPOINT_NAME_BYTES];
-    enum status status = file_path(part->folder, error, "%s/%s", step_dir, entry->name);
-    if (status == STATUS_OK) status = file_path(path, error, "%s/manifest.yaml", part->folder);
+    char path[FILE_PATH_BYTES], own[CHECKPOINT_NAME_BYTES];
+    enum status status = file_path(path, error, "%s/%s", step_dir, name);
+    if (status != STATUS_OK) return status;
+    link->folder = strdup(path);
+    if (link->folder == NULL) return error_set(error, STATUS_NOMEM, "no memory for %s", path);
+    status = file_path(path, error, "%s/manifest.yaml", link->folder);
     if (status != STATUS_OK) return status;
     uint64_t checksum = 0;
     status = checksum_file(path, &checksum, error);
     if (status == STATUS_NOT_FOUND) return error_wrap(error, STATUS_CORRUPT, "a part is missing");
     if (status != STATUS_OK) return status;
-    if (checksum != entry->checksum) {
+    if (checksum != expected) {
         return error_set(error, STATUS_CORRUPT,
                          "%s has XXH3 %016" PRIx64 "; %s/manifest.yaml says %016" PRIx64, path,
-                         checksum, step_dir, entry->checksum);
+                         checksum, where, expected);
     }
-    status = part_manifest_read(path, &part->manifest, error);
+    status = part_manifest_read(path, &link->manifest, error);
     if (status != STATUS_OK) return status;
-    const struct part_manifest *manifest = &part->manifest;
-    snprintf(name, sizeof name, "server-%u-shard-%u", manifest->server, manifest->shard);
-    if (manifest->step == step && strcmp(name, entry->name) == 0) return STATUS_OK;
-    return error_set(error, STATUS_CORRUPT, "%s is of %s at step %" PRIu64, path, name,
-                     manifest->step);
+    const struct part_manifest *manifest = &link->manifest;
+    snprintf(own, sizeof own, "server-%u-shard-%u", manifest->server, manifest->shard);
+    if (manifest->step != step || strcmp(own, name) != 0) {
+        return error_set(error, STATUS_CORRUPT, "%s is of %s at step %" PRIu64, path, own,
+                         manifest->step);
+    }
+    link->wanted = calloc(manifest->table_count + (size_t)1, sizeof *link->wanted);
+    if (link->wanted != NULL) return STATUS_OK;
+    return error_set(error, STATUS_NOMEM, "no memory for %s", path);
+}
+
+/* The folder of another step beside this one. */
+static enum status beside(const char *step_dir, uint64_t step, char path[FILE_PATH_BYTES],
+                          struct error *error)
+{
+    const char *slash = strrchr(step_dir, '/');
+    int parent = slash == NULL ? 0 : (int)(slash - step_dir) + 1;
+    return file_path(path, error, "%.*sstep-%" PRIu64, parent, step_dir, step);
+}
+
+/* Reads a part and those that it builds on. Links may be there on error, too. */
+static enum status read_part(const char *step_dir, uint64_t step,
+                             const struct checkpoint_entry *entry, struct part *part,
+                             struct error *error)
+{
+    char folder[FILE_PATH_BYTES];
+    uint64_t expected = entry->checksum;
+    const char *where = step_dir;
+    for (;;) {
+        struct link *links = realloc(part->links, (part->link_count + (size_t)1) * sizeof *links);
+        if (links == NULL) return error_set(error, STATUS_NOMEM, "no memory for %s", step_dir);
+        part->links = links;
+        struct link *link = &links[part->link_count++];
+        *link = (struct link){0};
+        enum status status = beside(step_dir, step, folder, error);
+        if (status == STATUS_OK) {
+            status = read_link(link, folder, step, entry->name, expected, where, error);
+        }
+        if (status != STATUS_OK) return status;
+        step = link->manifest.base;
+        if (step == 0) return STATUS_OK;
+        expected = link->manifest.base_checksum;
+        where = link->folder;
+    }
+}
+
+static void part_deinit(struct part *part)
+{
+    for (uint32_t l = 0; l < part->link_count; l++) {
+        struct link *link = &part->links[l];
+        part_manifest_deinit(&link->manifest);
+        free(link->folder);
+        free(link->wanted);
+    }
+    free(part->links);
 }
 
 static int compare_parts(const void *left, const void *right)
 {
-    const struct part_manifest *a = &((const struct part *)left)->manifest;
-    const struct part_manifest *b = &((const struct part *)right)->manifest;
+    const struct part_manifest *a = &((const struct part *)left)->links[0].manifest;
+    const struct part_manifest *b = &((const struct part *)right)->links[0].manifest;
     if (a->server != b->server) return a->server < b->server ? -1 : 1;
     return (a->shard > b->shard) - (a->shard < b->shard);
 }
@@ -234,7 +384,7 @@ static enum status read_parts(const char *step_dir, struct part **parts, uint32_
     }
     for (uint32_t i = 0; status == STATUS_OK && i < manifest.part_count; i++) {
         status = read_part(step_dir, manifest.step, &manifest.parts[i], &(*parts)[i], error);
-        if (status == STATUS_OK) ++*part_count;
+        ++*part_count;
     }
     step_manifest_deinit(&manifest);
     if (status == STATUS_OK) qsort(*parts, *part_count, sizeof **parts, compare_parts);
@@ -245,7 +395,7 @@ static enum status load_part(struct shard *shard, const struct part *part,
                              const struct selection *selection, struct error *error)
 {
     enum status status = STATUS_OK;
-    for (uint32_t i = 0; status == STATUS_OK && i < part->manifest.table_count; i++)
+    for (uint32_t i = 0; status == STATUS_OK && i < part->links[0].manifest.table_count; i++)
         status = load_table(shard, part, i, selection, error);
     return status;
 }
@@ -292,7 +442,7 @@ enum status checkpoint_read(struct shard *shard, const char *step_dir, const Ant
         if (status != STATUS_OK) shard_clear(shard);
     }
     for (uint32_t i = 0; i < part_count; i++)
-        part_manifest_deinit(&parts[i].manifest);
+        part_deinit(&parts[i]);
     free(parts);
     return status == STATUS_OK ? status : error_wrap(error, status, "checkpoint");
 }

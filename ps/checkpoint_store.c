@@ -11,6 +11,15 @@
 #include "ps/checkpoint.h"
 #include "ps/checkpoint_manifest.h"
 
+/* The manifest goes first: what is left of a removal that is cut short is no checkpoint. */
+static void remove_folder(const char *folder)
+{
+    char path[FILE_PATH_BYTES];
+    if (file_path(path, NULL, "%s/manifest.yaml", folder) == STATUS_OK) (void)unlink(path);
+    struct error error; /* what cannot be removed now is tried again after the next checkpoint */
+    if (file_dir_remove(folder, &error) != STATUS_OK) return;
+}
+
 /* Checks that the part is where this process can see it. */
 static enum status check_part(const char *partial, const struct checkpoint_part *part,
                               struct checkpoint_entry *entry, struct error *error)
@@ -26,6 +35,27 @@ static enum status check_part(const char *partial, const struct checkpoint_part 
                      entry->checksum, part->checksum);
 }
 
+/* The step that the parts build on has to be there, complete. */
+static enum status check_base(const char *dir, const struct checkpoint_part *parts,
+                              uint32_t part_count, uint64_t *base, struct error *error)
+{
+    char path[FILE_PATH_BYTES];
+    *base = 0;
+    for (uint32_t i = 0; i < part_count; i++) {
+        if (parts[i].base == 0) continue;
+        if (*base != 0 && parts[i].base != *base) {
+            return error_set(error, STATUS_CORRUPT, "parts build on steps %" PRIu64 " and %" PRIu64,
+                             *base, parts[i].base);
+        }
+        *base = parts[i].base;
+    }
+    if (*base == 0) return STATUS_OK;
+    enum status status = file_path(path, error, "%s/step-%" PRIu64 "/manifest.yaml", dir, *base);
+    if (status != STATUS_OK || file_exists(path)) return status;
+    return error_set(error, STATUS_NOT_FOUND,
+                     "parts build on step %" PRIu64 ", but %s is not there", *base, path);
+}
+
 enum status checkpoint_publish(const char *dir, uint64_t step, const struct checkpoint_part *parts,
                                uint32_t part_count, struct error *error)
 {
@@ -37,11 +67,15 @@ enum status checkpoint_publish(const char *dir, uint64_t step, const struct chec
     struct step_manifest manifest = {.step = step, .part_count = part_count};
     manifest.parts = calloc(part_count + (size_t)1, sizeof *manifest.parts);
     if (manifest.parts == NULL) return error_set(error, STATUS_NOMEM, "no memory for %s", path);
+    status = check_base(dir, parts, part_count, &manifest.base, error);
     for (uint32_t i = 0; status == STATUS_OK && i < part_count; i++)
         status = check_part(partial, &parts[i], &manifest.parts[i], error);
     if (status == STATUS_OK) status = step_manifest_write(path, &manifest, error);
     step_manifest_deinit(&manifest);
-    if (status == STATUS_OK) status = file_dir_publish(partial, final, error);
+    if (status != STATUS_OK) return status;
+    status = file_dir_publish(partial, final, error);
+    /* It may have its name and yet not be safe on the disk. */
+    if (status != STATUS_OK) remove_folder(final);
     return status;
 }
 
@@ -59,6 +93,8 @@ static bool parse_name(const char *name, uint64_t *step, bool *partial)
 struct step {
     uint64_t number;
     bool partial, complete; /* complete: not partial, with a manifest */
+    bool stays;             /* checkpoint_prune leaves it */
+    uint64_t base;          /* of one that stays */
 };
 
 /* All steps of `dir`, ascending; returns owned, NULL: none. */
@@ -98,29 +134,56 @@ uint64_t checkpoint_latest(const char *dir)
     return latest;
 }
 
-/* The manifest goes first: what is left of a removal that is cut short is no checkpoint. */
 static void remove_step(const char *dir, const struct step *step)
 {
-    char folder[FILE_PATH_BYTES], path[FILE_PATH_BYTES];
-    if (file_path(folder, NULL, "%s/step-%" PRIu64 "%s", dir, step->number,
-                  step->partial ? ".partial" : "") != STATUS_OK) {
-        return;
+    char folder[FILE_PATH_BYTES];
+    const char *suffix = step->partial ? ".partial" : "";
+    if (file_path(folder, NULL, "%s/step-%" PRIu64 "%s", dir, step->number, suffix) == STATUS_OK) {
+        remove_folder(folder);
     }
-    if (file_path(path, NULL, "%s/manifest.yaml", folder) == STATUS_OK) (void)unlink(path);
-    struct error error; /* what cannot be removed now is tried again after the next checkpoint */
-    if (file_dir_remove(folder, &error) != STATUS_OK) return;
+}
+
+/* The step that a complete one builds on; false: its manifest cannot be read. */
+static bool read_base(const char *dir, uint64_t step, uint64_t *base)
+{
+    char path[FILE_PATH_BYTES];
+    struct step_manifest manifest = {0};
+    struct error error;
+    if (file_path(path, NULL, "%s/step-%" PRIu64 "/manifest.yaml", dir, step) != STATUS_OK ||
+        step_manifest_read(path, &manifest, &error) != STATUS_OK) {
+        return false;
+    }
+    *base = manifest.base;
+    step_manifest_deinit(&manifest);
+    return true;
+}
+
+/* Another that stays builds on this step: steps[first..count) are later ones. */
+static bool is_base(const struct step *steps, uint32_t first, uint32_t count, uint64_t number)
+{
+    for (uint32_t i = first; i < count; i++) {
+        if (steps[i].stays && steps[i].base == number) return true;
+    }
+    return false;
 }
 
 void checkpoint_prune(const char *dir, uint32_t keep, uint64_t best, uint64_t newest)
 {
     uint32_t count = 0, kept = 0;
     struct step *steps = list_steps(dir, &count);
+    bool unknown = false; /* what a step builds on: everything older may be needed */
     for (uint32_t i = count; i-- > 0;) {
-        const struct step *step = &steps[i];
-        bool wanted = step->partial ? step->number >= newest
-                                    : step->complete && (kept < keep || step->number == best);
-        if (step->complete && wanted && kept < keep) kept++;
-        if (!wanted) remove_step(dir, step);
+        struct step *step = &steps[i];
+        if (step->partial) {
+            step->stays = step->number >= newest;
+        } else if (step->complete) {
+            bool is_new = kept < keep;
+            step->stays = is_new || step->number == best || unknown ||
+                          is_base(steps, i + 1, count, step->number);
+            kept += is_new;
+            if (step->stays && !read_base(dir, step->number, &step->base)) unknown = true;
+        }
+        if (!step->stays) remove_step(dir, step);
     }
     free(steps);
 }

@@ -5,6 +5,9 @@
 #include "ps/coordinator_internal.h"
 
 #define DAMAGED_MAX 256
+/* Every so many steps one is of all rows, in all parts: a restore reads no more than that, and no
+ * more stays on the disk for the sake of one step. */
+#define FULL_EVERY 8
 
 void coordinator_checkpoints_deinit(struct coordinator *coordinator)
 {
@@ -68,6 +71,8 @@ static void clear_pending(struct turn *turn)
     coordinator->pending = (struct checkpoint_record){0};
     coordinator->publishing = 0;
     memset(coordinator->reports, 0, coordinator->shard_count * sizeof *coordinator->reports);
+    for (uint32_t i = 0; i < coordinator->shard_count; i++)
+        coordinator->shards[i].written = coordinator->shards[i].written_ns = 0;
     turn->effects->save = true;
 }
 
@@ -89,6 +94,19 @@ void coordinator_checkpoints_abandon(struct turn *turn, const char *why)
     fail(turn, pending.step, pending.reason, why);
 }
 
+/* The step that the next one may build on; 0: it is due to be of all rows. */
+static uint64_t choose_base(const struct coordinator *coordinator)
+{
+    uint64_t base = 0;
+    if (!coordinator_checkpoints_latest(coordinator, &base)) return 0;
+    const struct checkpoint_record *record = coordinator_checkpoints_find(coordinator, base);
+    for (unsigned steps = 1; record != NULL; steps++) {
+        if (steps == FULL_EVERY) return 0;
+        record = coordinator_checkpoints_find(coordinator, record->base);
+    }
+    return base;
+}
+
 void coordinator_checkpoints_order(struct turn *turn, enum checkpoint_reason reason)
 {
     struct coordinator *coordinator = turn->coordinator;
@@ -106,6 +124,7 @@ void coordinator_checkpoints_order(struct turn *turn, enum checkpoint_reason rea
         .step = step,
         .ordered_ns = coordinator_wall(coordinator, turn->now_ns),
         .reason = reason,
+        .base = choose_base(coordinator),
     };
     coordinator_shards_order_all(turn, false);
 }
@@ -132,6 +151,7 @@ static void publish_when_complete(struct turn *turn)
             .shard = coordinator->shards[i].shard,
             .bytes = coordinator->reports[i].bytes,
             .checksum = coordinator->reports[i].checksum,
+            .base = coordinator->reports[i].base,
         };
     }
 }
@@ -155,30 +175,45 @@ void coordinator_checkpoints_done(struct turn *turn, const struct message *messa
         coordinator_checkpoints_abandon(turn, why.data);
         text_deinit(&why);
     } else if (wanted) {
-        *report = (struct checkpoint_report){
-            .reported = true, .bytes = done->bytes, .checksum = done->checksum};
+        *report = (struct checkpoint_report){.reported = true,
+                                             .bytes = done->bytes,
+                                             .checksum = done->checksum,
+                                             .base = done->base_step};
         turn->effects->save = true;
     }
     shard->peer = message->peer;
     coordinator_shards_order(turn, shard, message->envelope->request, false);
 }
 
+/* As checkpoint_prune does on disk: the newest ones and the best stay, and what they build on. */
+static void forget_old(struct coordinator *coordinator, uint64_t best)
+{
+    uint32_t keep = coordinator->options.checkpoint_keep;
+    uint32_t count = coordinator->checkpoint_count, first = count; /* records[first..] stay */
+    struct checkpoint_record *records = coordinator->checkpoints;
+    for (uint32_t i = count; i > 0; i--) {
+        struct checkpoint_record record = records[i - 1];
+        bool stays = count - i < (keep > 0 ? keep : 1) || record.step == best;
+        for (uint32_t later = first; !stays && later < count; later++)
+            stays = records[later].base == record.step;
+        if (stays) records[--first] = record;
+    }
+    coordinator->checkpoint_count = count - first;
+    memmove(records, records + first, (count - first) * sizeof *records);
+}
+
 static void remember(struct coordinator *coordinator, struct checkpoint_record record)
 {
+    record.base = 0;
+    for (uint32_t i = 0; i < coordinator->shard_count; i++) {
+        if (coordinator->reports[i].base != 0) record.base = coordinator->reports[i].base;
+    }
     coordinator->checkpoints =
         coordinator_grow(coordinator->checkpoints, coordinator->checkpoint_count,
                          &coordinator->checkpoint_capacity, sizeof *coordinator->checkpoints);
     coordinator->checkpoints[coordinator->checkpoint_count++] = record;
-    /* As checkpoint_prune does on disk: the newest ones and the best stay. */
-    uint64_t best = record.reason == REASON_BEST ? record.step : coordinator->best.checkpoint;
-    uint32_t keep = coordinator->options.checkpoint_keep;
-    uint32_t count = coordinator->checkpoint_count, kept = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        struct checkpoint_record old = coordinator->checkpoints[i];
-        bool stays = count - i <= (keep > 0 ? keep : 1) || old.step == best;
-        if (stays) coordinator->checkpoints[kept++] = old;
-    }
-    coordinator->checkpoint_count = kept;
+    forget_old(coordinator,
+               record.reason == REASON_BEST ? record.step : coordinator->best.checkpoint);
 }
 
 void coordinator_published(struct coordinator *coordinator, uint64_t now_ns, uint64_t step,
@@ -201,15 +236,32 @@ void coordinator_published(struct coordinator *coordinator, uint64_t now_ns, uin
     coordinator_leases_serve(&turn);
 }
 
+/* A shard that writes may take as long as it needs; one that stands still may not. */
+static bool stands_still(const struct turn *turn)
+{
+    const struct coordinator *coordinator = turn->coordinator;
+    uint64_t wall_ns = coordinator_wall(coordinator, turn->now_ns);
+    uint64_t ordered_ns = coordinator->pending.ordered_ns;
+    uint64_t since_ns = wall_ns > ordered_ns ? wall_ns - ordered_ns : 0;
+    /* A coordinator that is new has yet to hear how far the shards are. */
+    uint64_t began_ns = turn->now_ns - coordinator->began_ns;
+    for (uint32_t i = 0; i < coordinator->shard_count; i++) {
+        const struct shard_entry *shard = &coordinator->shards[i];
+        if (coordinator->reports[i].reported) continue;
+        uint64_t still_ns = since_ns < began_ns ? since_ns : began_ns;
+        uint64_t moved_ns = turn->now_ns - shard->written_ns;
+        if (shard->written_ns != 0 && moved_ns < still_ns) still_ns = moved_ns;
+        if (still_ns > coordinator->options.timeout_ns) return true;
+    }
+    return false;
+}
+
 void coordinator_checkpoints_tick(struct turn *turn)
 {
     struct coordinator *coordinator = turn->coordinator;
     publish_when_complete(turn);
-    uint64_t ordered_ns = coordinator->pending.ordered_ns;
     if (coordinator->pending.step != 0 && coordinator->publishing == 0) {
-        uint64_t wall_ns = coordinator_wall(coordinator, turn->now_ns);
-        uint64_t limit_ns = coordinator->options.timeout_ns;
-        if (wall_ns > ordered_ns && wall_ns - ordered_ns > limit_ns)
+        if (stands_still(turn))
             coordinator_checkpoints_abandon(turn, "a server did not write its part in time");
         return;
     }

@@ -64,6 +64,7 @@ struct shard_entry {
     uint64_t lost_ns; /* when this process took the place of the one before */
     bool stopped;
     uint64_t rows, bytes, pulls, pushes, clock_min;
+    uint64_t written, written_ns; /* bytes of the pending checkpoint; when they last grew */
 };
 
 struct evaluation {
@@ -77,11 +78,12 @@ struct checkpoint_record {
     uint64_t step;       /* 0: none */
     uint64_t ordered_ns; /* wall */
     enum checkpoint_reason reason;
+    uint64_t base; /* the step that parts of it build on, or while it is pending: may; 0: none */
 };
 
 struct checkpoint_report {
     bool reported;
-    uint64_t bytes, checksum;
+    uint64_t bytes, checksum, base;
 };
 
 struct parked_request {

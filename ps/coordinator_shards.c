@@ -113,7 +113,10 @@ static void send_order(struct turn *turn, struct shard_entry *shard, uint64_t re
         if (recent || with_map) gone[order.n_sessions_gone++] = session->id;
     }
     order.sessions_gone = gone;
-    if (must_write(coordinator, shard)) order.checkpoint_step = coordinator->pending.step;
+    if (must_write(coordinator, shard)) {
+        order.checkpoint_step = coordinator->pending.step;
+        order.checkpoint_base = coordinator->pending.base;
+    }
     order.stop = coordinator->phase >= PHASE_STOPPING_SHARDS;
     order.restore = restore;
     order.restore_step = restore ? shard->restore_step : 0;
@@ -309,6 +312,11 @@ void coordinator_shards_heartbeat(struct turn *turn, const struct message *messa
     shard->pulls = beat->pulls;
     shard->pushes = beat->pushes;
     shard->clock_min = beat->clock_min;
+    if (beat->checkpoint_step == turn->coordinator->pending.step && beat->checkpoint_step != 0 &&
+        beat->checkpoint_bytes > shard->written) {
+        shard->written = beat->checkpoint_bytes;
+        shard->written_ns = turn->now_ns;
+    }
     bool with_map = message->envelope->map_version != turn->coordinator->map_version;
     send_order(turn, shard, message->envelope->request, with_map, false);
 }

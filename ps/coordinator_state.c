@@ -129,6 +129,7 @@ static void shards_out(struct arena *arena, const struct coordinator *coordinato
         parts[i].reported = coordinator->reports[i].reported;
         parts[i].bytes = coordinator->reports[i].bytes;
         parts[i].checksum = coordinator->reports[i].checksum;
+        parts[i].base_step = coordinator->reports[i].base;
     }
 }
 
@@ -138,6 +139,7 @@ static void checkpoint_out(const struct checkpoint_record *record, Anthill__Stat
     out->step = record->step;
     out->ordered_ns = record->ordered_ns;
     out->reason = (uint32_t)record->reason;
+    out->base_step = record->base;
 }
 
 static void checkpoints_out(struct arena *arena, const struct coordinator *coordinator,
@@ -376,8 +378,10 @@ static enum status shards_in(struct coordinator *coordinator,
         shard->restore_step = in->restore_step;
         shard->lost_ns = coordinator->began_ns;
         const Anthill__StatePart *part = state->parts[i];
-        coordinator->reports[i] = (struct checkpoint_report){
-            .reported = part->reported, .bytes = part->bytes, .checksum = part->checksum};
+        coordinator->reports[i] = (struct checkpoint_report){.reported = part->reported,
+                                                             .bytes = part->bytes,
+                                                             .checksum = part->checksum,
+                                                             .base = part->base_step};
     }
     return STATUS_OK;
 }
@@ -386,7 +390,8 @@ static struct checkpoint_record checkpoint_in(const Anthill__StateCheckpoint *in
 {
     return (struct checkpoint_record){.step = in->step,
                                       .ordered_ns = in->ordered_ns,
-                                      .reason = (enum checkpoint_reason)in->reason};
+                                      .reason = (enum checkpoint_reason)in->reason,
+                                      .base = in->base_step};
 }
 
 static enum status checkpoints_in(struct coordinator *coordinator,

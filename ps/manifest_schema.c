@@ -100,7 +100,9 @@ static const cyaml_schema_field_t optimizer_fields[] = {
 static const cyaml_schema_field_t table_fields[] = {
     TEXT(yaml_table, name, 255),
     CHOICE(yaml_table, kind, kinds),
+    CYAML_FIELD_BOOL("full", CYAML_FLAG_DEFAULT, struct yaml_table, full),
     NUMBER(yaml_table, rows),
+    NUMBER(yaml_table, deleted),
     NUMBER(yaml_table, dim),
     NUMBER(yaml_table, seed),
     CHOICE(yaml_table, init, inits),
@@ -128,8 +130,10 @@ static const cyaml_schema_field_t part_fields[] = {
     NUMBER(yaml_part, step),
     NUMBER(yaml_part, server),
     NUMBER(yaml_part, shard),
+    NUMBER(yaml_part, base),
+    TEXT(yaml_part, base_xxh3, MANIFEST_CHECKSUM_BYTES - 1),
     LIST(yaml_part, tables, &table_schema, SHARD_TABLES_MAX),
-    LIST(yaml_part, files, &entry_schema, 2 * SHARD_TABLES_MAX + 1),
+    LIST(yaml_part, files, &entry_schema, PART_FILES(SHARD_TABLES_MAX)),
     CYAML_FIELD_END,
 };
 const cyaml_schema_value_t manifest_part_schema = {
@@ -139,6 +143,7 @@ const cyaml_schema_value_t manifest_part_schema = {
 static const cyaml_schema_field_t step_fields[] = {
     NUMBER(yaml_step, format),
     NUMBER(yaml_step, step),
+    NUMBER(yaml_step, base), /* 0: none */
     LIST(yaml_step, parts, &entry_schema, CHECKPOINT_PARTS_MAX),
     CYAML_FIELD_END,
 };

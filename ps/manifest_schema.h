@@ -35,8 +35,8 @@ struct yaml_optimizer {
 struct yaml_table {
     char *name;
     uint32_t kind, dim, init, consistency, staleness, storage, admit_after, evict, evict_seconds;
-    uint64_t seed, rows_max, bytes_max, rows;
-    bool versioned;
+    uint64_t seed, rows_max, bytes_max, rows, deleted;
+    bool full, versioned;
     char *init_scale;
     struct yaml_optimizer optimizer;
     struct yaml_tensor *tensors;
@@ -45,7 +45,8 @@ struct yaml_table {
 
 struct yaml_part {
     uint32_t format, server, shard;
-    uint64_t step;
+    uint64_t step, base;
+    char *base_xxh3;
     struct yaml_table *tables;
     uint32_t tables_count;
     struct yaml_entry *files;
@@ -54,7 +55,7 @@ struct yaml_part {
 
 struct yaml_step {
     uint32_t format;
-    uint64_t step;
+    uint64_t step, base;
     struct yaml_entry *parts;
     uint32_t parts_count;
 };

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/check.h"
+#include "ps/checkpoint_writer.h"
 #include "ps/shard_runner.h"
 
 #define ENDPOINT_BYTES 512
@@ -25,6 +26,7 @@ struct server_thread {
 struct server {
     struct server_options options;
     struct server_thread *threads;
+    struct checkpoint_writer *writer;
     atomic_bool stop;
     atomic_uint running;
 };
@@ -67,7 +69,7 @@ enum status server_start(struct server **server, const struct server_options *op
     started->options = *options;
     started->threads = calloc(options->shard_count, sizeof *started->threads);
     CHECK(started->threads != NULL);
-    enum status status = STATUS_OK;
+    enum status status = checkpoint_writer_start(&started->writer, options->checkpoint_dir, error);
     for (uint32_t i = 0; status == STATUS_OK && i < options->shard_count; i++) {
         status = shard_endpoint(options->endpoint, i, started->threads[i].endpoint, error);
     }
@@ -77,6 +79,7 @@ enum status server_start(struct server **server, const struct server_options *op
         thread->options = (struct shard_runner_options){
             .server = &started->options,
             .shard = i,
+            .writer = started->writer,
             .endpoint = thread->endpoint,
             .stop = &started->stop,
             .ready = &thread->ready,
@@ -126,6 +129,7 @@ enum status server_join(struct server *server, struct error *error)
         status = thread->status;
         if (error != NULL) *error = thread->error;
     }
+    checkpoint_writer_stop(server->writer);
     free(server->threads);
     free(server);
     return status;

@@ -1,5 +1,6 @@
 /* A server process's shards: one thread each, with a ROUTER for clients and a connection to the
- * coordinator. The thread feeds ps/shard, which does the work. */
+ * coordinator. The thread feeds ps/shard, which does the work. One more thread writes the
+ * checkpoints of all shards. */
 #ifndef ANTHILL_PS_SERVER_H
 #define ANTHILL_PS_SERVER_H
 

@@ -6,10 +6,12 @@
 
 void shard_metrics_init(struct shard_metrics *metrics, uint32_t shard)
 {
-    char label[32], pull[48], push[48];
+    char label[32], pull[48], push[48], full[64], incremental[64];
     snprintf(label, sizeof label, "shard=\"%u\"", shard);
     snprintf(pull, sizeof pull, "%s,op=\"pull\"", label);
     snprintf(push, sizeof push, "%s,op=\"push\"", label);
+    snprintf(full, sizeof full, "%s,kind=\"full\"", label);
+    snprintf(incremental, sizeof incremental, "%s,kind=\"incremental\"", label);
     *metrics = (struct shard_metrics){
         .pulls = metrics_counter("anthill_ps_requests_total", pull, "Requests answered"),
         .pushes = metrics_counter("anthill_ps_requests_total", push, "Requests answered"),
@@ -23,10 +25,16 @@ void shard_metrics_init(struct shard_metrics *metrics, uint32_t shard)
                                      "Messages dropped because they were malformed or too large"),
         .dropped = metrics_counter("anthill_ps_dropped_replies_total", label,
                                    "Replies dropped because their client does not read"),
-        .checkpoints =
-            metrics_counter("anthill_ps_checkpoints_total", label, "Checkpoints written"),
+        .checkpoints_full =
+            metrics_counter("anthill_ps_checkpoints_total", full, "Checkpoints written"),
+        .checkpoints_incremental =
+            metrics_counter("anthill_ps_checkpoints_total", incremental, "Checkpoints written"),
         .checkpoint_failures = metrics_counter("anthill_ps_checkpoint_failures_total", label,
                                                "Checkpoints that could not be written"),
+        .checkpoint_rows = metrics_counter("anthill_ps_checkpoint_rows_total", label,
+                                           "Rows written to checkpoints"),
+        .checkpoint_bytes =
+            metrics_gauge("anthill_ps_checkpoint_bytes", label, "Bytes of the last checkpoint"),
         .rows = metrics_gauge("anthill_ps_rows", label, "Rows in the shard's tables"),
         .bytes = metrics_gauge("anthill_ps_table_bytes", label, "Memory of rows and indexes"),
         .waiting_pulls =
@@ -45,6 +53,10 @@ void shard_metrics_init(struct shard_metrics *metrics, uint32_t shard)
                               METRICS_SECONDS_BOUNDS, METRICS_SECONDS_BOUND_COUNT),
         .checkpoint_seconds =
             metrics_histogram("anthill_ps_checkpoint_seconds", label, "Time to write a checkpoint",
+                              METRICS_SECONDS_BOUNDS, METRICS_SECONDS_BOUND_COUNT),
+        .checkpoint_pause_seconds =
+            metrics_histogram("anthill_ps_checkpoint_pause_seconds", label,
+                              "Time at a stretch in which requests waited for a checkpoint's rows",
                               METRICS_SECONDS_BOUNDS, METRICS_SECONDS_BOUND_COUNT),
     };
 }

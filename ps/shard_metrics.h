@@ -10,10 +10,12 @@
 
 struct shard_metrics {
     struct metric *pulls, *pushes, *pulled_rows, *pushed_rows, *repeated_pushes, *refused;
-    struct metric *malformed, *dropped, *checkpoints, *checkpoint_failures;
+    struct metric *malformed, *dropped;
+    struct metric *checkpoints_full, *checkpoints_incremental, *checkpoint_failures;
+    struct metric *checkpoint_rows, *checkpoint_bytes;
     struct metric *rows, *bytes, *waiting_pulls, *sessions, *trainers, *memories, *clock_min,
         *ready;
-    struct metric *pull_seconds, *push_seconds, *checkpoint_seconds;
+    struct metric *pull_seconds, *push_seconds, *checkpoint_seconds, *checkpoint_pause_seconds;
     struct shard_stats last; /* what the counters have been told of */
     uint64_t last_malformed;
 };

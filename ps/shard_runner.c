@@ -2,7 +2,6 @@
 #include "ps/shard_runner.h"
 
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,22 +12,22 @@
 #include "common/program.h"
 #include "common/shared_memory.h"
 #include "common/transport.h"
-#include "ps/checkpoint.h"
 #include "ps/shard.h"
+#include "ps/shard_checkpoint.h"
 #include "ps/shard_metrics.h"
+#include "ps/shard_restore.h"
 
 #define BEAT_NS           NS_PER_S
 #define TURN_NS           (50 * NS_PER_MS) /* how often a stop request is looked for */
-#define RETRY_NS          NS_PER_MS        /* of replies that could not be sent */
-#define RECEIVE_MAX       64               /* messages in a turn, so that timers are looked at */
+#define RESTORE_TURN_NS   (5 * NS_PER_MS)
+#define RETRY_NS          NS_PER_MS       /* of replies that could not be sent */
+#define RECEIVE_MAX       64              /* messages in a turn, so that timers are looked at ... */
+#define SERVE_NS          (2 * NS_PER_MS) /* ... and time, so that a checkpoint gets its share */
 #define UNSENT_MAX        4096
 #define UNSENT_BYTES_MAX  (UINT64_C(256) << 20)
 #define SESSION_IDLE_NS   (600 * NS_PER_S)
+#define BUSY_NS           (10 * NS_PER_MS) /* after a request, more are expected */
 #define DAMAGED_STEPS_MAX 64
-
-/* libcyaml 1.3.1 formats the numbers of a manifest in a static buffer: one shard of a process
- * writes its checkpoint after the other. */
-static pthread_mutex_t checkpoint_lock = PTHREAD_MUTEX_INITIALIZER;
 
 struct runner {
     const struct shard_runner_options *options;
@@ -45,14 +44,15 @@ struct runner {
     bool serves;     /* it has restored */
     bool registered; /* the coordinator knows that it serves */
     uint64_t heard_ns, beat_due_ns;
-    uint64_t restored_step;
+    struct shard_restore *restore; /* NULL: none is under way */
+    uint64_t restored_step;        /* or the one that is being restored */
     uint64_t damaged_steps[DAMAGED_STEPS_MAX];
     uint32_t damaged_count;
     struct error damage; /* of the last of them */
 
-    /* The last checkpoint ordered, and how it went: an order may come twice. */
-    uint64_t written_step, written_bytes, written_checksum;
-    struct error written;
+    struct shard_checkpoint *checkpoint;
+    uint64_t told_step; /* the coordinator was told how it went */
+    uint64_t served_ns; /* the last request */
 
     bool stopped;
     enum status status;
@@ -113,13 +113,17 @@ static void send_replies(struct runner *runner)
 static bool serve_clients(struct runner *runner)
 {
     struct message message;
+    uint64_t end_ns = 0;
     for (unsigned i = 0; i < RECEIVE_MAX; i++) {
         if (transport_receive(runner->clients, &message) != STATUS_OK) return false;
         uint64_t start_ns = clock_now_ns();
+        if (i == 0) end_ns = start_ns + SERVE_NS;
         shard_handle(runner->shard, start_ns, &message, &runner->outbox);
-        shard_metrics_handled(&runner->metrics, message.envelope, clock_now_ns() - start_ns);
+        runner->served_ns = clock_now_ns();
+        shard_metrics_handled(&runner->metrics, message.envelope, runner->served_ns - start_ns);
         wire_message_deinit(&message);
         send_replies(runner);
+        if (runner->served_ns >= end_ns) break;
     }
     return true;
 }
@@ -199,6 +203,11 @@ static void tell_heartbeat(struct runner *runner, const struct shard_stats *stat
     body.pulls = stats->pulled_rows;
     body.pushes = stats->pushed_rows;
     body.clock_min = stats->clock_min;
+    const struct shard_checkpoint_report *report = shard_checkpoint_report(runner->checkpoint);
+    if (!report->ended) {
+        body.checkpoint_step = report->step;
+        body.checkpoint_bytes = report->written;
+    }
     Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
     envelope.body_case = ANTHILL__ENVELOPE__BODY_SHARD_HEARTBEAT;
     envelope.shard_heartbeat = &body;
@@ -207,18 +216,21 @@ static void tell_heartbeat(struct runner *runner, const struct shard_stats *stat
 
 static void tell_checkpoint(struct runner *runner)
 {
+    const struct shard_checkpoint_report *report = shard_checkpoint_report(runner->checkpoint);
     Anthill__CheckpointDone body = ANTHILL__CHECKPOINT_DONE__INIT;
     body.server = runner->server->server;
     body.shard = runner->options->shard;
-    body.step = runner->written_step;
-    body.status = (uint32_t)runner->written.status;
-    body.text = runner->written.text;
-    body.bytes = runner->written_bytes;
-    body.checksum = runner->written_checksum;
+    body.step = report->step;
+    body.status = (uint32_t)report->error.status;
+    body.text = (char *)report->error.text;
+    body.base_step = report->base;
+    body.bytes = report->result.bytes;
+    body.checksum = report->result.checksum;
     Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
     envelope.body_case = ANTHILL__ENVELOPE__BODY_CHECKPOINT_DONE;
     envelope.checkpoint_done = &body;
     tell(runner, &envelope);
+    runner->told_step = report->step;
 }
 
 /* Once a second: says that this shard lives, and looks after what expires. */
@@ -264,78 +276,84 @@ static enum status find_self(const struct runner *runner, const Anthill__SlotMap
                      runner->server->coordinator, runner->server->server, runner->options->shard);
 }
 
-static enum status restore(struct runner *runner, uint64_t step, const Anthill__SlotMap *map,
-                           struct error *error)
+static enum status begin_restore(struct runner *runner, uint64_t step, const Anthill__SlotMap *map,
+                                 struct error *error)
 {
-    if (step == 0) return STATUS_OK;
     uint32_t self = 0;
     char folder[FILE_PATH_BYTES];
     enum status status = find_self(runner, map, &self, error);
-    if (status != STATUS_OK) {
-        end(runner, status, error);
-        return status;
-    }
+    if (status != STATUS_OK) return status;
     status = file_path(folder, error, "%s/step-%" PRIu64, runner->server->checkpoint_dir, step);
     if (status != STATUS_OK) return status;
-    return checkpoint_read(runner->shard, folder, map, self, error);
+    return shard_restore_begin(&runner->restore, runner->shard, folder, map, self, error);
+}
+
+static void become_ready(struct runner *runner)
+{
+    runner->serves = true;
+    atomic_store(runner->options->ready, true);
+    metric_set(runner->metrics.ready, 1);
+    log_event(LOG_INFO, "shard_ready", "server=%u shard=%u endpoint=%s step=%" PRIu64,
+              runner->server->server, runner->options->shard, transport_endpoint(runner->clients),
+              runner->restored_step);
+    tell_register(runner);
 }
 
 static void follow_restore(struct runner *runner, const Anthill__ShardOrder *order)
 {
     uint64_t step = order->restore_step;
-    if (runner->serves || is_damaged(runner, step)) return; /* an order that came twice */
+    /* An order that came twice. */
+    if (runner->serves || runner->restore != NULL || is_damaged(runner, step)) return;
     struct error error = {0};
-    enum status status = restore(runner, step, order->map, &error);
-    if (runner->stopped) return;
+    runner->restored_step = step;
+    if (step == 0) {
+        become_ready(runner);
+    } else {
+        enum status status = begin_restore(runner, step, order->map, &error);
+        if (status != STATUS_OK) end(runner, status, &error);
+    }
+}
+
+/* Looks whether a restore has ended. */
+static void turn_restore(struct runner *runner)
+{
+    if (runner->restore == NULL || !shard_restore_done(runner->restore)) return;
+    struct error error = {0};
+    uint64_t step = runner->restored_step;
+    enum status status = shard_restore_end(runner->restore, &error);
+    runner->restore = NULL;
+    if (status == STATUS_STOPPED) return; /* so is the loop */
     if (status == STATUS_OK) {
-        runner->serves = true;
-        runner->restored_step = step;
-        atomic_store(runner->options->ready, true);
-        metric_set(runner->metrics.ready, 1);
-        log_event(LOG_INFO, "shard_ready", "server=%u shard=%u endpoint=%s step=%" PRIu64,
-                  runner->server->server, runner->options->shard,
-                  transport_endpoint(runner->clients), step);
+        become_ready(runner);
     } else if ((status == STATUS_CORRUPT || status == STATUS_NOT_FOUND) &&
                runner->damaged_count < DAMAGED_STEPS_MAX) {
         runner->damaged_steps[runner->damaged_count++] = step;
         runner->damage = error;
+        runner->restored_step = 0;
         log_event(LOG_WARN, "checkpoint_damaged", "step=%" PRIu64 " reason=%s", step, error.text);
+        tell_register(runner);
     } else {
         end(runner, status, &error);
-        return;
     }
-    tell_register(runner);
 }
 
-static void follow_checkpoint(struct runner *runner, uint64_t step)
+static void follow_checkpoint(struct runner *runner, const Anthill__ShardOrder *order)
 {
-    if (step != runner->written_step) {
-        uint64_t start_ns = clock_now_ns();
-        runner->written_step = step;
-        runner->written = (struct error){0};
-        runner->written_bytes = runner->written_checksum = 0;
-        pthread_mutex_lock(&checkpoint_lock);
-        enum status status =
-            checkpoint_write(runner->shard, runner->server->checkpoint_dir, step,
-                             runner->server->server, runner->options->shard, &runner->written_bytes,
-                             &runner->written_checksum, &runner->written);
-        pthread_mutex_unlock(&checkpoint_lock);
-        double seconds = (double)(clock_now_ns() - start_ns) / (double)NS_PER_S;
-        runner->written.status = status;
-        metric_observe(runner->metrics.checkpoint_seconds, seconds);
-        if (status == STATUS_OK) {
-            metric_add(runner->metrics.checkpoints, 1);
-            log_event(LOG_INFO, "checkpoint_written",
-                      "server=%u shard=%u step=%" PRIu64 " bytes=%" PRIu64 " seconds=%.3f",
-                      runner->server->server, runner->options->shard, step, runner->written_bytes,
-                      seconds);
-        } else {
-            metric_add(runner->metrics.checkpoint_failures, 1);
-            log_event(LOG_ERROR, "checkpoint_failed", "server=%u shard=%u step=%" PRIu64 " %s",
-                      runner->server->server, runner->options->shard, step, runner->written.text);
-        }
-    }
-    tell_checkpoint(runner);
+    uint64_t step = order->checkpoint_step;
+    shard_checkpoint_order(runner->checkpoint, step, order->checkpoint_base);
+    const struct shard_checkpoint_report *report = shard_checkpoint_report(runner->checkpoint);
+    /* What was said of it is lost when the order comes again. */
+    if (step != 0 && step == report->step && report->ended) tell_checkpoint(runner);
+}
+
+/* Goes on with a checkpoint; returns when it wants to be called again, in ns from now. */
+static uint64_t turn_checkpoint(struct runner *runner)
+{
+    bool busy = clock_now_ns() - runner->served_ns < BUSY_NS;
+    uint64_t rest_ns = shard_checkpoint_turn(runner->checkpoint, busy);
+    const struct shard_checkpoint_report *report = shard_checkpoint_report(runner->checkpoint);
+    if (report->ended && report->step != runner->told_step) tell_checkpoint(runner);
+    return rest_ns;
 }
 
 static void follow(struct runner *runner, const Anthill__ShardOrder *order)
@@ -359,7 +377,7 @@ static void follow(struct runner *runner, const Anthill__ShardOrder *order)
                             &runner->outbox);
         send_replies(runner);
     }
-    if (order->checkpoint_step != 0) follow_checkpoint(runner, order->checkpoint_step);
+    follow_checkpoint(runner, order);
 }
 
 static void hear_error(struct runner *runner, const Anthill__Envelope *envelope)
@@ -412,9 +430,13 @@ static void loop(struct runner *runner)
         uint64_t now_ns = clock_now_ns();
         if (now_ns >= runner->beat_due_ns) beat(runner, now_ns);
         check_silence(runner, now_ns);
+        turn_restore(runner);
+        uint64_t rest_ns = turn_checkpoint(runner);
         if (more || runner->stopped) continue;
         struct transport *both[2] = {runner->coordinator, runner->clients};
         uint64_t wait_ns = runner->unsent_count > 0 ? RETRY_NS : TURN_NS;
+        if (runner->restore != NULL) wait_ns = RESTORE_TURN_NS;
+        if (rest_ns < wait_ns) wait_ns = rest_ns;
         transport_poll(both, runner->serves ? 2 : 1, wait_ns);
     }
 }
@@ -445,7 +467,22 @@ enum status shard_runner_run(const struct shard_runner_options *options, struct 
         runner.status = transport_connect(&runner.coordinator, options->server->coordinator, error);
         if (runner.status != STATUS_OK) error_wrap(error, runner.status, "coordinator");
     }
-    if (runner.status == STATUS_OK) loop(&runner);
+    if (runner.status == STATUS_OK) {
+        const struct shard_checkpoint_options checkpoint_options = {
+            .shard = runner.shard,
+            .writer = options->writer,
+            .server = options->server->server,
+            .shard_index = options->shard,
+            .metrics = &runner.metrics,
+        };
+        runner.checkpoint = shard_checkpoint_create(&checkpoint_options);
+        loop(&runner);
+    }
+    shard_checkpoint_destroy(runner.checkpoint);
+    if (runner.restore != NULL && shard_restore_end(runner.restore, NULL) != STATUS_OK) {
+        log_event(LOG_WARN, "restore_dropped", "server=%u shard=%u", options->server->server,
+                  options->shard);
+    }
     for (uint32_t i = 0; i < runner.unsent_count; i++) {
         wire_message_deinit(&runner.unsent[i]);
     }

@@ -7,11 +7,13 @@
 #include <stdint.h>
 
 #include "common/error.h"
+#include "ps/checkpoint_writer.h"
 #include "ps/server.h"
 
 struct shard_runner_options {
     const struct server_options *server;
-    uint32_t shard;       /* index within the server */
+    uint32_t shard; /* index within the server */
+    struct checkpoint_writer *writer;
     const char *endpoint; /* of this shard */
     atomic_bool *stop;    /* set by others: end */
     atomic_bool *ready;   /* set here: it serves */

@@ -121,14 +121,16 @@ static enum status load_sessions(struct shard *shard, struct reader *reader)
 }
 
 /* Nobody trains after a restart, so what was summed is applied at once. */
-static enum status load_sum(struct table *table, struct reader *reader, float rate_scale)
+static enum status load_sum(struct table *table, struct reader *reader, float rate_scale,
+                            uint64_t clock)
 {
     uint64_t key = 0;
     if (!get_u64(reader, &key)) return STATUS_CORRUPT;
     uint32_t floats = table_spec_row_floats(table_spec(table), key);
     const float_unaligned *sum = get(reader, floats * sizeof(float));
     if (floats == 0 || sum == NULL) return STATUS_CORRUPT;
-    enum status status = table_push(table, &key, 1, sum, rate_scale, NULL);
+    const struct row_source source = {.rows = sum};
+    enum status status = table_push_from(table, &key, 1, &source, rate_scale, clock, NULL);
     /* A sum that overflowed is dropped, as it would have been without the restart. */
     return status == STATUS_INVALID ? STATUS_OK : status;
 }
@@ -145,7 +147,7 @@ static enum status load_clock(struct shard *shard, struct reader *reader)
     memcpy(&rate_scale, scale, sizeof rate_scale);
     enum status status = STATUS_OK;
     for (uint64_t i = 0; status == STATUS_OK && i < count; i++)
-        status = load_sum(shard->tables[table].table, reader, rate_scale);
+        status = load_sum(shard->tables[table].table, reader, rate_scale, clock);
     return status;
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <zip.h>
 
+#include "common/checksum.h"
 #include "common/file.h"
 #include "common/npy.h"
 #include "tests/support/process.h"
@@ -273,6 +274,42 @@ static void a_streamed_array_gets_its_length_at_the_end(void **state)
     free(data);
 }
 
+static void an_array_may_rest_and_knows_its_sum(void **state)
+{
+    (void)state;
+    struct npy_writer *writer;
+    struct npy array;
+    struct npy_sum sum;
+    struct error error = {0};
+    const uint64_t shape[] = {0, 2}, expected[] = {6, 2};
+    const float data[12] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+    assert_int_equal(npy_writer_open(&writer, path, NPY_F32, 2, shape, &error), STATUS_OK);
+    for (unsigned i = 0; i < 12; i += 3) {
+        assert_int_equal(npy_writer_append(writer, data + i, 3, &error), STATUS_OK);
+        assert_int_equal(npy_writer_rest(writer, i == 3, &error), STATUS_OK);
+        assert_int_equal(npy_writer_rest(writer, false, &error), STATUS_OK);
+    }
+    assert_int_equal(npy_writer_close_sum(writer, &sum, &error), STATUS_OK);
+    assert_int_equal(npy_open_as(&array, path, NPY_F32, 2, expected, &error), STATUS_OK);
+    assert_memory_equal(array.data, data, sizeof data);
+    npy_close(&array);
+    char *bytes = NULL;
+    size_t count = 0;
+    uint64_t checksum = 0;
+    assert_int_equal(file_read_all(path, SIZE_MAX, &bytes, &count, &error), STATUS_OK);
+    assert_int_equal(sum.bytes, count);
+    char turned[256];
+    size_t header = count - sizeof data;
+    assert_true(count <= sizeof turned);
+    memcpy(turned, bytes + header, sizeof data);
+    memcpy(turned + sizeof data, bytes, header);
+    free(bytes);
+    assert_int_equal(sum.checksum, checksum_bytes(turned, count));
+    assert_int_equal(npy_checksum_file(path, &checksum, &error), STATUS_OK);
+    assert_int_equal(sum.checksum, checksum);
+    assert_int_equal(npy_checksum_file("/nowhere/a.npy", &checksum, &error), STATUS_NOT_FOUND);
+}
+
 static void an_unfinished_array_is_refused_and_an_abandoned_one_is_gone(void **state)
 {
     (void)state;
@@ -454,6 +491,7 @@ int main(void)
         IN_FOLDER(headers_that_lie_are_refused_with_a_reason),
         IN_FOLDER(damage_to_any_byte_of_the_header_is_seen_or_harmless),
         IN_FOLDER(a_streamed_array_gets_its_length_at_the_end),
+        IN_FOLDER(an_array_may_rest_and_knows_its_sum),
         IN_FOLDER(an_unfinished_array_is_refused_and_an_abandoned_one_is_gone),
         IN_FOLDER(a_full_disk_fails_the_write),
         IN_FOLDER(a_member_of_an_archive_is_found_by_name),

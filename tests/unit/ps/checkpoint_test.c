@@ -7,9 +7,8 @@
 #include <unistd.h>
 
 #include "common/file.h"
-#include "ps/checkpoint.h"
 #include "ps/table_spec.h"
-#include "tests/unit/ps/ps_fixture.h"
+#include "tests/unit/ps/checkpoint_fixture.h"
 
 #define SLOTS 64u
 #define STEP  12u
@@ -113,6 +112,13 @@ static void shards_deinit(struct shard_fixture *shards, uint32_t count)
         shard_fixture_deinit(&shards[i]);
 }
 
+static enum status write_whole(const struct shard *shard, const char *dir, uint64_t step,
+                               uint32_t server, struct checkpoint_part *part, struct error *error)
+{
+    const struct checkpoint_base none = {0};
+    return fixture_write_part(shard, dir, step, server, none, NULL, NULL, part, error);
+}
+
 /* Writes and publishes; `step_dir` is the folder. */
 static void write_all(const struct shard_fixture *shards, uint32_t count, const char *dir,
                       uint64_t step, char step_dir[FILE_PATH_BYTES])
@@ -120,10 +126,7 @@ static void write_all(const struct shard_fixture *shards, uint32_t count, const 
     struct error error = {0};
     struct checkpoint_part parts[8];
     for (uint32_t i = 0; i < count; i++) {
-        parts[i] = (struct checkpoint_part){.server = i, .shard = 0};
-        assert_ok(checkpoint_write(shards[i].shard, dir, step, i, 0, &parts[i].bytes,
-                                   &parts[i].checksum, &error),
-                  &error);
+        assert_ok(write_whole(shards[i].shard, dir, step, i, &parts[i], &error), &error);
         assert_true(parts[i].bytes > 0);
     }
     assert_ok(checkpoint_publish(dir, step, parts, count, &error), &error);
@@ -146,7 +149,7 @@ static Anthill__SlotMap *map_of(uint32_t count)
 }
 
 /* Every row of `left` is in `right` with the same bits; returns their number. */
-static uint64_t assert_rows_in(const struct table *left, struct table *right)
+static uint64_t assert_rows_in(const struct table *left, const struct table *right)
 {
     uint64_t rows = table_row_count(left);
     uint64_t *keys = calloc(rows + 1, sizeof *keys);
@@ -412,12 +415,11 @@ static void failing_write_leaves_nothing(void **state)
     char path[FILE_PATH_BYTES], again[FILE_PATH_BYTES];
     struct shard_fixture written;
     struct error error = {0};
-    uint64_t bytes, checksum;
+    struct checkpoint_part part;
     shards_init(&written, 1, 1);
     assert_ok(file_path(path, &error, "%s/file", dir), &error);
     write_plain(path, "x", 1);
-    assert_int_equal(checkpoint_write(written.shard, path, 1, 0, 0, &bytes, &checksum, &error),
-                     STATUS_IO);
+    assert_int_equal(write_whole(written.shard, path, 1, 0, &part, &error), STATUS_IO);
     assert_non_null(strstr(error.text, path));
     assert_int_equal(entries_in(dir), 1);
 
@@ -428,7 +430,7 @@ static void failing_write_leaves_nothing(void **state)
     small.rlim_cur = 10000;
     signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-    enum status status = checkpoint_write(written.shard, dir, 1, 0, 0, &bytes, &checksum, &error);
+    enum status status = write_whole(written.shard, dir, 1, 0, &part, &error);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
     assert_int_equal(status, STATUS_IO);
     assert_int_equal(entries_in(dir), 1);
@@ -443,9 +445,7 @@ static void publishing_checks_that_the_parts_are_there(void **state)
     struct error error = {0};
     struct checkpoint_part parts[2] = {{.server = 0}, {.server = 1}};
     shards_init(&written, 1, 1);
-    assert_ok(
-        checkpoint_write(written.shard, dir, 5, 0, 0, &parts[0].bytes, &parts[0].checksum, &error),
-        &error);
+    assert_ok(write_whole(written.shard, dir, 5, 0, &parts[0], &error), &error);
     assert_int_equal(checkpoint_publish(dir, 5, parts, 2, &error), STATUS_NOT_FOUND);
     assert_non_null(strstr(error.text, "server-1-shard-0"));
     parts[0].checksum ^= 1;
@@ -473,11 +473,9 @@ static void pruning_keeps_the_newest_and_the_best(void **state)
     shards_init(&written, 1, 1);
     for (uint64_t step = 8; step <= 12; step++)
         write_all(&written, 1, dir, step, path);
-    uint64_t bytes, checksum;
-    for (uint64_t step = 11; step <= 14; step += 3) {
-        assert_ok(checkpoint_write(written.shard, dir, step, 0, 0, &bytes, &checksum, &error),
-                  &error);
-    }
+    struct checkpoint_part part;
+    for (uint64_t step = 11; step <= 14; step += 3)
+        assert_ok(write_whole(written.shard, dir, step, 0, &part, &error), &error);
     assert_ok(file_path(path, &error, "%s/step-3x", dir), &error);
     assert_ok(file_dir_create(path, &error), &error);
     assert_int_equal(checkpoint_latest(dir), 12);

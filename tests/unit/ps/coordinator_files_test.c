@@ -11,7 +11,7 @@
 
 #include "common/file.h"
 #include "ps/coordinator_files.h"
-#include "ps/shard.h"
+#include "tests/unit/ps/checkpoint_fixture.h"
 
 struct folder {
     char path[64];
@@ -141,8 +141,9 @@ static void a_published_checkpoint_may_be_published_again(void **state)
     struct shard *shard = NULL;
     assert_int_equal(shard_create(&shard, &options), STATUS_OK);
     const char *dir = coordinator_files_path(folder->files, "checkpoints");
-    assert_int_equal(checkpoint_write(shard, dir, 1, 0, 0, &part.bytes, &part.checksum, NULL),
-                     STATUS_OK);
+    assert_int_equal(
+        fixture_write_part(shard, dir, 1, 0, (struct checkpoint_base){0}, NULL, NULL, &part, NULL),
+        STATUS_OK);
     shard_destroy(shard);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(coordinator_files_publish(folder->files, 1, &part, 1, 1, &folder->error),

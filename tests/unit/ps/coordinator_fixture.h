@@ -33,6 +33,8 @@ struct fixture {
     struct text lines, logs, result;
     uint64_t published, publish_best, abandoned, saves;
     bool publish_fails, ended, below_expect;
+    uint64_t writes_step, written_bytes; /* what heartbeats of shards say of a checkpoint */
+    bool builds;                         /* parts build on the step that the order names */
     enum status end_status;
 };
 
@@ -213,6 +215,8 @@ static inline const Anthill__Envelope *fixture_shard_beat(struct fixture *fixtur
     body.server = server;
     body.incarnation = incarnation;
     body.rows = 5;
+    body.checkpoint_step = fixture->writes_step;
+    body.checkpoint_bytes = fixture->written_bytes;
     Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
     envelope.body_case = ANTHILL__ENVELOPE__BODY_SHARD_HEARTBEAT;
     envelope.shard_heartbeat = &body;
@@ -222,12 +226,13 @@ static inline const Anthill__Envelope *fixture_shard_beat(struct fixture *fixtur
     return reply;
 }
 
-static inline void fixture_checkpoint_done(struct fixture *fixture, uint32_t server, uint64_t step,
-                                           enum status status)
+static inline void fixture_part_done(struct fixture *fixture, uint32_t server, uint64_t step,
+                                     enum status status, uint64_t base)
 {
     Anthill__CheckpointDone body = ANTHILL__CHECKPOINT_DONE__INIT;
     body.server = server;
     body.step = step;
+    body.base_step = base;
     body.status = (uint32_t)status;
     body.text = status == STATUS_OK ? "" : "disk full";
     Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
@@ -235,6 +240,12 @@ static inline void fixture_checkpoint_done(struct fixture *fixture, uint32_t ser
     envelope.checkpoint_done = &body;
     uint64_t request = fixture_send(fixture, 100 + server, &envelope);
     assert_non_null(fixture_reply(fixture, 100 + server, request));
+}
+
+static inline void fixture_checkpoint_done(struct fixture *fixture, uint32_t server, uint64_t step,
+                                           enum status status)
+{
+    fixture_part_done(fixture, server, step, status, 0);
 }
 
 static inline uint64_t fixture_ask_join(struct fixture *fixture, uint64_t peer, uint64_t seeds,
@@ -395,10 +406,11 @@ static inline uint64_t fixture_write_checkpoint(struct fixture *fixture)
 {
     const Anthill__ShardOrder *order = fixture_order(fixture, 0);
     assert_non_null(order);
-    uint64_t step = order->checkpoint_step;
+    uint64_t step = order->checkpoint_step, base = fixture->builds ? order->checkpoint_base : 0;
     assert_true(step > 0);
-    fixture_checkpoint_done(fixture, 0, step, STATUS_OK);
-    fixture_checkpoint_done(fixture, 1, step, STATUS_OK);
+    /* One of the parts is whole. */
+    fixture_part_done(fixture, 0, step, STATUS_OK, 0);
+    fixture_part_done(fixture, 1, step, STATUS_OK, base);
     return step;
 }
 

@@ -34,25 +34,34 @@ static void a_restarted_server_gets_the_latest_checkpoint_and_a_new_map(void **s
     assert_int_equal(wire_error(fixture_shard_beat(fixture, 1, 1001), &error), STATUS_DENIED);
 }
 
+/* Server 1 is started anew and refuses these steps; what it is told. */
+static const Anthill__Envelope *register_damaged(struct fixture *fixture, uint64_t *damaged,
+                                                 size_t count)
+{
+    Anthill__ShardRegister body = ANTHILL__SHARD_REGISTER__INIT;
+    body.server = 1;
+    body.incarnation = 2001;
+    body.endpoint = "ipc://one";
+    body.damaged_steps = damaged;
+    body.n_damaged_steps = count;
+    body.text = "values.npy: checksum differs";
+    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+    envelope.body_case = ANTHILL__ENVELOPE__BODY_SHARD_REGISTER;
+    envelope.shard_register = &body;
+    uint64_t request = fixture_send(fixture, 101, &envelope);
+    return fixture_reply(fixture, 101, request);
+}
+
 static void a_damaged_checkpoint_gives_way_to_the_one_before(void **state)
 {
     struct fixture *fixture = *state;
     fixture_start_servers(fixture);
     uint64_t session = fixture_join(fixture, 1, 40);
     fixture_finish(fixture, session, (double[]){0.5, 0.6, 0.4});
-    Anthill__ShardRegister body = ANTHILL__SHARD_REGISTER__INIT;
     uint64_t damaged[] = {2};
-    body.server = 1;
-    body.incarnation = 2001;
-    body.endpoint = "ipc://one";
-    body.damaged_steps = damaged;
-    body.n_damaged_steps = 1;
-    body.text = "values.npy: checksum differs";
-    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
-    envelope.body_case = ANTHILL__ENVELOPE__BODY_SHARD_REGISTER;
-    envelope.shard_register = &body;
-    uint64_t request = fixture_send(fixture, 101, &envelope);
-    const Anthill__Envelope *reply = fixture_reply(fixture, 101, request);
+    struct error error = {0};
+    const Anthill__Envelope *reply = register_damaged(fixture, damaged, 1);
+    assert_int_equal(wire_error(reply, &error), STATUS_OK);
     assert_int_equal(reply->shard_order->restore_step, 1);
     assert_non_null(strstr(fixture->logs.data, "values.npy: checksum differs"));
 }
@@ -133,6 +142,113 @@ static void a_server_that_restarts_spoils_the_checkpoint_under_way(void **state)
     assert_int_equal(fixture_lease(fixture, 1, session).epoch, 1);
 }
 
+/* A run that writes a checkpoint every 10 s. */
+static struct fixture *fixture_with_checkpoints(void **state)
+{
+    struct coordinator_options options = fixture_options();
+    options.checkpoint_every_ns = 10 * S;
+    options.lease = 10;
+    struct fixture *fixture = fixture_with_options(state, &options);
+    fixture_start_servers(fixture);
+    return fixture;
+}
+
+/* Progress is made and time passes, until the next checkpoint is ordered. */
+static void until_next_order(struct fixture *fixture, uint64_t session)
+{
+    fixture_beat(fixture, 1, session, NULL, 0);
+    uint64_t lease = fixture_lease(fixture, 1, session).lease;
+    assert_true(fixture_done(fixture, 1, session, lease, NULL, 0));
+    outbox_clear(&fixture->outbox);
+    for (int i = 0; i < 3; i++) {
+        fixture_shard_beat(fixture, 0, 1000);
+        fixture_shard_beat(fixture, 1, 1001);
+        fixture_beat(fixture, 1, session, NULL, 0);
+        fixture_tick(fixture, 4 * S);
+    }
+}
+
+static void an_order_names_the_last_step_that_is_complete(void **state)
+{
+    struct fixture *fixture = fixture_with_checkpoints(state);
+    uint64_t session = fixture_join(fixture, 1, 100);
+    until_next_order(fixture, session);
+    assert_int_equal(fixture_order(fixture, 1)->checkpoint_base, 0);
+    fixture_checkpoint_done(fixture, 0, 1, STATUS_OK);
+    fixture_checkpoint_done(fixture, 1, 1, STATUS_OK);
+    until_next_order(fixture, session);
+    assert_int_equal(fixture_order(fixture, 1)->checkpoint_base, 1);
+    fixture_restart(fixture);
+    assert_int_equal(fixture_shard_beat(fixture, 1, 1001)->shard_order->checkpoint_base, 1);
+    fixture_checkpoint_done(fixture, 0, 2, STATUS_IO);
+    until_next_order(fixture, session);
+    const Anthill__ShardOrder *order = fixture_order(fixture, 1);
+    assert_int_equal(order->checkpoint_step, 3);
+    assert_int_equal(order->checkpoint_base, 1);
+}
+
+static void what_kept_steps_build_on_stays_and_may_be_restored(void **state)
+{
+    struct fixture *fixture = fixture_with_checkpoints(state);
+    uint64_t session = fixture_join(fixture, 1, 200);
+    fixture->builds = true;
+    for (uint64_t step = 1; step <= 5; step++) {
+        until_next_order(fixture, session);
+        fixture->builds = step != 2; /* 1    2 <- 3 <- 4 <- 5 */
+        assert_int_equal(fixture_write_checkpoint(fixture), step);
+    }
+    fixture_restart(fixture);
+    uint64_t damaged[] = {5, 4, 3, 2};
+    for (size_t count = 0; count <= 3; count++) {
+        const Anthill__Envelope *reply = register_damaged(fixture, damaged, count);
+        assert_int_equal(reply->shard_order->restore_step, 5 - count);
+    }
+    /* Two are kept, with what they build on: the first one has gone. */
+    struct error error = {0};
+    assert_int_equal(wire_error(register_damaged(fixture, damaged, 4), &error), STATUS_CORRUPT);
+}
+
+static void one_step_in_eight_builds_on_none(void **state)
+{
+    struct fixture *fixture = fixture_with_checkpoints(state);
+    uint64_t session = fixture_join(fixture, 1, 3000);
+    fixture->builds = true;
+    for (uint64_t step = 1; step <= 20; step++) {
+        until_next_order(fixture, session);
+        const Anthill__ShardOrder *order = fixture_order(fixture, 1);
+        assert_int_equal(order->checkpoint_step, step);
+        assert_int_equal(order->checkpoint_base, step % 8 == 1 ? 0 : step - 1);
+        assert_int_equal(fixture_write_checkpoint(fixture), step);
+    }
+}
+
+static void a_checkpoint_takes_as_long_as_it_grows(void **state)
+{
+    struct fixture *fixture = fixture_with_checkpoints(state);
+    uint64_t session = fixture_join(fixture, 1, 100);
+    until_next_order(fixture, session);
+    fixture_checkpoint_done(fixture, 0, 1, STATUS_OK);
+    fixture->writes_step = 1;
+    /* network.timeout_seconds is 60. */
+    for (int seconds = 0; seconds < 300; seconds += 2) {
+        fixture->written_bytes += 1000;
+        fixture_shard_beat(fixture, 0, 1000);
+        fixture_shard_beat(fixture, 1, 1001);
+        fixture_beat(fixture, 1, session, NULL, 0);
+        fixture_tick(fixture, 2 * S);
+    }
+    assert_int_equal(fixture->abandoned, 0);
+    for (int seconds = 0; seconds < 64; seconds += 2) {
+        fixture_shard_beat(fixture, 0, 1000);
+        fixture_shard_beat(fixture, 1, 1001);
+        fixture_beat(fixture, 1, session, NULL, 0);
+        fixture_tick(fixture, 2 * S);
+        if (seconds < 56) assert_int_equal(fixture->abandoned, 0);
+    }
+    assert_int_equal(fixture->abandoned, 1);
+    assert_false(fixture->ended);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -142,6 +258,10 @@ int main(void)
         FIXTURE_TEST(a_checkpoint_that_cannot_be_published_is_abandoned),
         FIXTURE_TEST(a_periodic_checkpoint_does_not_stop_leases),
         FIXTURE_TEST(a_server_that_restarts_spoils_the_checkpoint_under_way),
+        FIXTURE_TEST(an_order_names_the_last_step_that_is_complete),
+        FIXTURE_TEST(what_kept_steps_build_on_stays_and_may_be_restored),
+        FIXTURE_TEST(one_step_in_eight_builds_on_none),
+        FIXTURE_TEST(a_checkpoint_takes_as_long_as_it_grows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

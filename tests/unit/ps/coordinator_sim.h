@@ -71,7 +71,7 @@ struct sim_worker {
 
 struct sim_shard {
     bool alive, serves, ended;
-    uint64_t incarnation, written, restored, due_ns, back_at_ns;
+    uint64_t incarnation, written, base, restored, due_ns, back_at_ns;
     uint64_t request;
 };
 
@@ -319,8 +319,14 @@ static inline void sim_shard_order(struct sim *sim, uint32_t index,
         shard->due_ns = sim->now_ns;
     }
     if (order->checkpoint_step == 0 || !shard->serves) return;
-    shard->written = order->checkpoint_step;
+    assert_true(order->checkpoint_base <= sim->published);
+    if (shard->written != order->checkpoint_step) {
+        bool builds = order->checkpoint_base == shard->written;
+        shard->base = builds ? order->checkpoint_base : 0;
+        shard->written = order->checkpoint_step;
+    }
     Anthill__CheckpointDone done = ANTHILL__CHECKPOINT_DONE__INIT;
+    done.base_step = shard->base;
     done.server = index;
     done.step = shard->written;
     Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
