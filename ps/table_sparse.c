@@ -50,8 +50,8 @@ static inline void prefetch_row(const float *row, uint32_t lines)
         __builtin_prefetch(row, 0, 2);
 }
 
-/* Rows are short: a call of memcpy, or a turn of a loop that the processor does not foresee, costs as
- * much as a few lines. */
+/* Rows are short: a call of memcpy, or a turn of a loop that the processor does not foresee, costs
+ * as much as a few lines. */
 static inline void copy_row(uint8_t *to, const uint8_t *from, size_t bytes)
 {
     for (; bytes >= 256; bytes -= 256, to += 256, from += 256)
