@@ -7,6 +7,8 @@
 #include "ps/shard_state.h"
 #include "ps/table_spec.h"
 
+#define ENVELOPE_BYTES 128 /* an Envelope without its body has fewer */
+
 enum status shard_create(struct shard **shard, const struct shard_options *options)
 {
     *shard = calloc(1, sizeof **shard);
@@ -120,6 +122,34 @@ static enum status create_tables(struct shard *shard, const Anthill__Hello *hell
     return status;
 }
 
+enum status shard_describe(struct shard *shard, const struct shard_request *request,
+                           struct error *error)
+{
+    const char *name = request->envelope->describe->name;
+    Anthill__DescribeReply body = ANTHILL__DESCRIBE_REPLY__INIT;
+    char *names[SHARD_TABLES_MAX];
+    uint32_t index;
+    if (find_table(shard, name, &index)) {
+        body.spec = (Anthill__TableSpec *)table_spec(shard->tables[index].table);
+        body.rows = table_row_count(shard->tables[index].table);
+    } else {
+        body.names = names;
+        body.n_names = shard->table_count;
+        for (uint32_t i = 0; i < shard->table_count; i++)
+            names[i] = table_spec(shard->tables[i].table)->name;
+    }
+    size_t bytes = anthill__describe_reply__get_packed_size(&body);
+    if (bytes > WIRE_HEADER_BYTES_MAX - ENVELOPE_BYTES) {
+        return error_set(error, STATUS_INVALID, "table \"%s\": a spec of %zu bytes is not sent",
+                         name, bytes);
+    }
+    Anthill__Envelope reply = ANTHILL__ENVELOPE__INIT;
+    reply.body_case = ANTHILL__ENVELOPE__BODY_DESCRIBE_REPLY;
+    reply.describe_reply = &body;
+    shard_reply(request, &reply, NULL, 0);
+    return STATUS_OK;
+}
+
 enum status shard_hello(struct shard *shard, struct shard_request *request, uint64_t now_ns,
                         struct error *error)
 {
@@ -195,6 +225,8 @@ static enum status handle(struct shard *shard, struct shard_request *request, ui
         return shard_delete(shard, request, error);
     case ANTHILL__ENVELOPE__BODY_SCAN:
         return shard_scan(shard, request, error);
+    case ANTHILL__ENVELOPE__BODY_DESCRIBE:
+        return shard_describe(shard, request, error);
     default:
         return error_set(error, STATUS_INVALID, "message %d is none that a shard answers",
                          (int)envelope->body_case);

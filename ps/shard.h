@@ -40,12 +40,12 @@ void shard_destroy(struct shard *shard);
 /* Forgets tables, sessions, clocks and waiting pulls: as after shard_create. */
 void shard_clear(struct shard *shard);
 
-/* Handles Hello, Pull, Push, Advance, Assign, Delete and Scan; anything else, and any request that
- * makes no sense, is answered by an ErrorReply and changes nothing. `message` is unpacked and
- * borrowed; its payload may be unaligned. Requests that name a block find keys and rows in the
- * client's memory, which may change at any time: nothing in it is believed. Pulls that are too far
- * ahead are kept inside and answered later: every call may put replies for other peers into
- * `outbox`. */
+/* Handles Hello, Pull, Push, Advance, Assign, Delete, Scan and Describe; anything else, and any
+ * request that makes no sense, is answered by an ErrorReply and changes nothing. `message` is
+ * unpacked and borrowed; its payload may be unaligned. Requests that name a block find keys and
+ * rows in the client's memory, which may change at any time: nothing in it is believed. Pulls that
+ * are too far ahead are kept inside and answered later: every call may put replies for other peers
+ * into `outbox`. */
 void shard_handle(struct shard *shard, uint64_t now_ns, const struct message *message,
                   struct outbox *outbox);
 

@@ -64,6 +64,8 @@ enum status shard_delete(struct shard *shard, const struct shard_request *reques
                          struct error *error) MUST_CHECK;
 enum status shard_scan(struct shard *shard, const struct shard_request *request,
                        struct error *error) MUST_CHECK;
+enum status shard_describe(struct shard *shard, const struct shard_request *request,
+                           struct error *error) MUST_CHECK;
 
 /* ---- shared memory (shard_memory.c) --------------------------------------------------------- */
 

@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "common/program.h"
 #include "common/shared_memory.h"
+#include "common/text.h"
 #include "common/transport.h"
 #include "ps/checkpoint.h"
 #include "ps/client/client_core.h"
@@ -298,6 +299,50 @@ enum status client_table(struct client *client, const Anthill__TableSpec *spec, 
     return status == STATUS_OK ? client_wait(client, ticket, error) : status;
 }
 
+/* Waits for what a shard says of a table. */
+static enum status describe(struct client *client, uint32_t shard, const char *name,
+                            Anthill__DescribeReply **description, struct error *error)
+{
+    uint64_t ticket;
+    enum status status =
+        client_core_describe(client->core, shard, name, description, &ticket, error);
+    return status == STATUS_OK ? client_wait(client, ticket, error) : status;
+}
+
+static enum status refuse_name(const char *name, const Anthill__DescribeReply *description,
+                               struct error *error)
+{
+    struct text names = {0};
+    text_add(&names, description->n_names == 0 ? "there are none" : "those there are:");
+    for (size_t i = 0; i < description->n_names; i++)
+        text_add(&names, "%s %s", i == 0 ? "" : ",", description->names[i]);
+    error_set(error, STATUS_NOT_FOUND, "there is no table \"%s\"; %s", name, names.data);
+    text_deinit(&names);
+    return STATUS_NOT_FOUND;
+}
+
+enum status client_open_table(struct client *client, const char *name, uint32_t *table,
+                              uint64_t *rows, struct error *error)
+{
+    Anthill__DescribeReply *description = NULL;
+    enum status status = describe(client, 0, name, &description, error);
+    if (status == STATUS_OK && description->spec == NULL) {
+        status = refuse_name(name, description, error);
+    } else if (status == STATUS_OK) {
+        status = client_table(client, description->spec, table, error);
+    }
+    if (description != NULL) anthill__describe_reply__free_unpacked(description, NULL);
+    if (rows != NULL) *rows = 0;
+    uint32_t shards = rows != NULL ? client_core_shard_count(client->core) : 0;
+    for (uint32_t i = 0; status == STATUS_OK && i < shards; i++) {
+        status = describe(client, i, name, &description, error);
+        if (status != STATUS_OK) break;
+        *rows += description->rows;
+        anthill__describe_reply__free_unpacked(description, NULL);
+    }
+    return status;
+}
+
 enum status client_set_encoding(struct client *client, uint32_t table, Anthill__Encoding encoding,
                                 struct error *error)
 {
@@ -396,9 +441,11 @@ enum status client_assign(struct client *client, uint32_t table, const uint64_t 
 }
 
 enum status client_delete(struct client *client, uint32_t table, const uint64_t *keys,
-                          uint32_t key_count, uint64_t *ticket, struct error *error)
+                          uint32_t key_count, uint64_t *deleted, uint64_t *ticket,
+                          struct error *error)
 {
-    return started(client, client_core_delete(client->core, table, keys, key_count, ticket, error),
+    return started(client,
+                   client_core_delete(client->core, table, keys, key_count, deleted, ticket, error),
                    error);
 }
 

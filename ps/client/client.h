@@ -51,6 +51,11 @@ uint64_t client_clock(const struct client *client);
 enum status client_table(struct client *client, const Anthill__TableSpec *spec, uint32_t *table,
                          struct error *error) MUST_CHECK;
 
+/* Opens a table that is there, with the spec that it has; *rows of it are there (NULL: not asked).
+ *   errors   STATUS_NOT_FOUND with the names of those that are there */
+enum status client_open_table(struct client *client, const char *name, uint32_t *table,
+                              uint64_t *rows, struct error *error) MUST_CHECK;
+
 /* The spec of a table by name, as created or restored; NULL when there is none. Borrowed. */
 const Anthill__TableSpec *client_table_spec(const struct client *client, const char *name,
                                             uint32_t *table);
@@ -110,9 +115,11 @@ enum status client_assign(struct client *client, uint32_t table, const uint64_t 
                           struct error *error) MUST_CHECK;
 
 /* Starts a deletion of rows of a sparse table, in the same way; rows that are not there are none to
- * delete. */
+ * delete. The number of those that were is added to *deleted (NULL: not asked), which is borrowed
+ * until the request has ended; it lacks those of an answer that was lost with its connection. */
 enum status client_delete(struct client *client, uint32_t table, const uint64_t *keys,
-                          uint32_t key_count, uint64_t *ticket, struct error *error) MUST_CHECK;
+                          uint32_t key_count, uint64_t *deleted, uint64_t *ticket,
+                          struct error *error) MUST_CHECK;
 
 /* Waits for the next keys of a sparse table, at most keys_max (64 to 65,536), shard after shard in
  * no order that means anything; *count 0: there are no more. A row that is there all the while is

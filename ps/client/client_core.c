@@ -92,6 +92,13 @@ static void part_end(struct client_core *core, struct part *part, const struct m
     if (status == STATUS_OK && part->kind == PART_SCAN && request != NULL) {
         status = request_put_keys(request, part, message, core->cut.link_count, error);
     }
+    if (status == STATUS_OK && part->kind == PART_DESCRIBE && request != NULL) {
+        request_put_description(request, message);
+    }
+    if (status == STATUS_OK && part->kind == PART_DELETE && request != NULL &&
+        request->deleted != NULL) {
+        *request->deleted += message->envelope->delete_reply->deleted;
+    }
     if (part->kind == PART_ADVANCE && status == STATUS_OK && message != NULL) {
         client_session_advanced(core, part, message->envelope->advance_reply->clock);
     } else if (part->kind == PART_ADVANCE && !part->leave) {

@@ -101,8 +101,14 @@ enum status client_core_assign(struct client_core *core, uint32_t table, const u
                                uint32_t key_count, const float *values, uint64_t *ticket,
                                struct error *error) MUST_CHECK;
 enum status client_core_delete(struct client_core *core, uint32_t table, const uint64_t *keys,
-                               uint32_t key_count, uint64_t *ticket,
+                               uint32_t key_count, uint64_t *deleted, uint64_t *ticket,
                                struct error *error) MUST_CHECK;
+/* What a shard, below client_core_shard_count, says of the table `name`, which this client need not
+ * have opened. `name` and `description` are borrowed until the request has ended well; then
+ * *description is the caller's: anthill__describe_reply__free_unpacked. */
+enum status client_core_describe(struct client_core *core, uint32_t shard, const char *name,
+                                 Anthill__DescribeReply **description, uint64_t *ticket,
+                                 struct error *error) MUST_CHECK;
 /* One answer of one shard: *count may be 0 although there are more. `scan`, `keys` and `count` are
  * borrowed until the request has ended. */
 enum status client_core_scan(struct client_core *core, uint32_t table, struct client_scan *scan,

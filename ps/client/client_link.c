@@ -343,6 +343,8 @@ static bool answers(const struct part *part, const Anthill__Envelope *envelope)
         return envelope->body_case == ANTHILL__ENVELOPE__BODY_DELETE_REPLY;
     case PART_SCAN:
         return envelope->body_case == ANTHILL__ENVELOPE__BODY_SCAN_REPLY;
+    case PART_DESCRIBE:
+        return envelope->body_case == ANTHILL__ENVELOPE__BODY_DESCRIBE_REPLY;
     case PART_ADVANCE:
         return envelope->body_case == ANTHILL__ENVELOPE__BODY_ADVANCE_REPLY;
     }

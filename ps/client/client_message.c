@@ -106,6 +106,16 @@ static void put_scan(struct client_link *link, const struct client_shared *share
     put(link, shared, envelope, NULL, 0);
 }
 
+static void put_describe(struct client_link *link, const struct client_shared *shared,
+                         const struct part *part, Anthill__Envelope *envelope)
+{
+    Anthill__Describe describe = ANTHILL__DESCRIBE__INIT;
+    describe.name = (char *)part->name;
+    envelope->body_case = ANTHILL__ENVELOPE__BODY_DESCRIBE;
+    envelope->describe = &describe;
+    put(link, shared, envelope, NULL, 0);
+}
+
 static void put_advance(struct client_link *link, const struct client_shared *shared,
                         const struct part *part, Anthill__Envelope *envelope)
 {
@@ -138,6 +148,9 @@ void client_message_part(struct client_link *link, const struct client_shared *s
         break;
     case PART_SCAN:
         put_scan(link, shared, part, &envelope);
+        break;
+    case PART_DESCRIBE:
+        put_describe(link, shared, part, &envelope);
         break;
     case PART_ADVANCE:
         put_advance(link, shared, part, &envelope);

@@ -11,12 +11,20 @@
 
 struct request;
 
-enum part_kind { PART_PULL, PART_SCAN, PART_PUSH, PART_ASSIGN, PART_DELETE, PART_ADVANCE };
+enum part_kind {
+    PART_PULL,
+    PART_SCAN,
+    PART_DESCRIBE,
+    PART_PUSH,
+    PART_ASSIGN,
+    PART_DELETE,
+    PART_ADVANCE
+};
 
 /* Kinds that change nothing, may go in any order and are given up with their request. */
 static inline bool part_kind_reads(enum part_kind kind)
 {
-    return kind == PART_PULL || kind == PART_SCAN;
+    return kind == PART_PULL || kind == PART_SCAN || kind == PART_DESCRIBE;
 }
 
 /* Keys and values of a part. Every copy that is on its way holds a reference, so that a part can
@@ -53,6 +61,7 @@ struct part {
     Anthill__Encoding encoding; /* of rows in frames */
     size_t value_bytes;         /* of rows in a frame */
     uint64_t cursor;            /* of a scan */
+    const char *name;           /* of a table to be described: the caller's */
     bool conditional;           /* a pull whose buffer has versions, u32[key_count], as values */
     uint32_t behind;
     uint64_t restarts;         /* of shards, when those versions were true */

@@ -339,3 +339,15 @@ enum status request_put_keys(struct request *request, const struct part *part,
     if (scan->cursor == 0) scan->ended = ++scan->shard == link_count;
     return STATUS_OK;
 }
+
+void request_put_description(struct request *request, const struct message *message)
+{
+    const Anthill__DescribeReply *reply = message->envelope->describe_reply;
+    size_t bytes = anthill__describe_reply__get_packed_size(reply);
+    uint8_t *packed = malloc(bytes + 1);
+    CHECK(packed != NULL);
+    anthill__describe_reply__pack(reply, packed);
+    *request->description = anthill__describe_reply__unpack(NULL, bytes, packed);
+    CHECK(*request->description != NULL);
+    free(packed);
+}

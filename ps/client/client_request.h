@@ -36,9 +36,11 @@ struct request {
     const float *grads; /* push, assign: the caller's; its own while parts stand in blocks */
     Anthill__Encoding encoding; /* of rows in frames */
     uint32_t *versions;         /* conditional pull: the caller's, in and out */
-    struct client_scan *scan;   /* the caller's, as are: */
+    struct client_scan *scan;   /* the caller's, as are */
     uint64_t *scan_keys;
     uint32_t *scan_count;
+    Anthill__DescribeReply **description;
+    uint64_t *deleted;   /* NULL: nobody wants to know */
     uint32_t *positions; /* its rows' places, sorted by shard; NULL for a single shard */
     uint64_t *keys;      /* in the same order; NULL when no part stands in a block */
     void *lists;         /* owned: positions and keys */
@@ -80,5 +82,9 @@ enum status request_put_rows(struct request *request, const struct part *part,
 enum status request_put_keys(struct request *request, const struct part *part,
                              const struct message *message, uint32_t link_count,
                              struct error *error) MUST_CHECK;
+
+/* Hands a copy of what the shard says of a table to the caller. Ends the process when memory is
+ * used up. */
+void request_put_description(struct request *request, const struct message *message);
 
 #endif

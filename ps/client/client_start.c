@@ -4,22 +4,21 @@
 #include "ps/client/client_state.h"
 
 /* A request in the list, without parts; NULL when memory is used up. */
-static struct request *request_create(struct client_core *core, const struct part *model,
+static struct request *request_create(struct client_core *core, enum part_kind kind,
                                       uint64_t *ticket)
 {
     *ticket = core->ticket_next++;
     struct request *request = calloc(1, sizeof *request);
     if (request == NULL) return NULL;
     request->ticket = *ticket;
-    request->kind = model->kind;
-    request->layout = core->layouts[model->table];
+    request->kind = kind;
     request->next = core->requests;
     if (core->requests != NULL) core->requests->previous = request;
     core->requests = request;
     return request;
 }
 
-/* `caller` has what is the caller's: rows, grads, versions. */
+/* `caller` has what is the caller's: rows, grads, versions, deleted. */
 static enum status request_start(struct client_core *core, struct part *model,
                                  const struct request *caller, const uint64_t *keys,
                                  uint32_t key_count, uint64_t *ticket, struct error *error)
@@ -29,9 +28,11 @@ static enum status request_start(struct client_core *core, struct part *model,
         model->clock = core->clock;
         model->awaits_entry = core->trainer == TRAINER_ENTERING;
     }
-    struct request *request = request_create(core, model, ticket);
+    struct request *request = request_create(core, model->kind, ticket);
     if (request == NULL) return error_set(error, STATUS_NOMEM, "no memory for a request");
+    request->layout = core->layouts[model->table];
     request->rows = caller->rows;
+    request->deleted = caller->deleted;
     request->grads = caller->grads;
     request->versions = caller->versions;
     request->encoding = model->encoding;
@@ -114,12 +115,42 @@ enum status client_core_assign(struct client_core *core, uint32_t table, const u
 }
 
 enum status client_core_delete(struct client_core *core, uint32_t table, const uint64_t *keys,
-                               uint32_t key_count, uint64_t *ticket, struct error *error)
+                               uint32_t key_count, uint64_t *deleted, uint64_t *ticket,
+                               struct error *error)
 {
     enum status status = check_table(core, table, false, error);
     if (status != STATUS_OK) return status;
     struct part model = {.kind = PART_DELETE, .table = table, .read_only = true};
-    return request_start(core, &model, &(struct request){0}, keys, key_count, ticket, error);
+    return request_start(core, &model, &(struct request){.deleted = deleted}, keys, key_count,
+                         ticket, error);
+}
+
+/* A request that is a single message to `link`, whose part is to be filled in and added. */
+static struct part *start_one(struct client_core *core, enum part_kind kind, uint32_t link,
+                              struct request **request, uint64_t *ticket)
+{
+    *request = request_create(core, kind, ticket);
+    if (*request == NULL) return NULL;
+    (*request)->parts_left = 1;
+    struct part *part = part_pool_take(&core->shared.pool);
+    part->kind = kind;
+    part->request = *request;
+    part->link = link;
+    return part;
+}
+
+enum status client_core_describe(struct client_core *core, uint32_t shard, const char *name,
+                                 Anthill__DescribeReply **description, uint64_t *ticket,
+                                 struct error *error)
+{
+    *description = NULL;
+    struct request *request;
+    struct part *part = start_one(core, PART_DESCRIBE, shard, &request, ticket);
+    if (part == NULL) return error_set(error, STATUS_NOMEM, "no memory for a request");
+    request->description = description;
+    part->name = name;
+    client_link_add(&core->links[shard], part);
+    return STATUS_OK;
 }
 
 enum status client_core_scan(struct client_core *core, uint32_t table, struct client_scan *scan,
@@ -133,18 +164,13 @@ enum status client_core_scan(struct client_core *core, uint32_t table, struct cl
         return error_set(error, STATUS_INVALID, "scan of table %s: shard %u of %u",
                          core->shared.tables[table]->name, scan->shard, core->cut.link_count);
     }
-    struct part model = {.kind = PART_SCAN, .table = table};
-    struct request *request = request_create(core, &model, ticket);
-    if (request == NULL) return error_set(error, STATUS_NOMEM, "no memory for a request");
+    struct request *request;
+    struct part *part = start_one(core, PART_SCAN, scan->shard, &request, ticket);
+    if (part == NULL) return error_set(error, STATUS_NOMEM, "no memory for a request");
     request->scan = scan;
     request->scan_keys = keys;
     request->scan_count = count;
-    request->parts_left = 1;
-    struct part *part = part_pool_take(&core->shared.pool);
-    part->kind = PART_SCAN;
     part->table = table;
-    part->request = request;
-    part->link = scan->shard;
     part->cursor = scan->cursor;
     part->key_count = keys_max;
     client_link_add(&core->links[part->link], part);

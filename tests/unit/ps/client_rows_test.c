@@ -99,7 +99,7 @@ static void assignments_and_deletions_keep_their_place_among_pushes(void **state
         net.loss_percent = 20;
         net.repeat_percent = 20;
         net.timeout_ns = 600 * NS_PER_S;
-        uint64_t keys[KEYS], ticket;
+        uint64_t keys[KEYS], ticket, deleted = 0;
         float grads[KEYS][DIM], expected[KEYS][DIM];
         fill(keys, grads);
         start_push(&net, core, table, keys, KEYS, &grads[0][0]);
@@ -109,15 +109,71 @@ static void assignments_and_deletions_keep_their_place_among_pushes(void **state
         flush_well(&net, core);
         start_push(&net, core, table, keys, KEYS / 2, &grads[0][0]);
         flush_well(&net, core);
-        assert_int_equal(client_core_delete(core, table, keys + KEYS - 10, 10, &ticket, NULL),
-                         STATUS_OK);
+        assert_int_equal(
+            client_core_delete(core, table, keys + KEYS - 10, 10, &deleted, &ticket, NULL),
+            STATUS_OK);
         wait_well(&net, core, ticket);
+        assert_true(deleted <= 10); /* answers are lost */
         for (unsigned key = 0; key < KEYS; key++)
             for (unsigned i = 0; i < DIM; i++)
                 expected[key][i] = key < KEYS / 2 || key >= KEYS - 10 ? 0.0f : -grads[key][i];
         check_sums(&net, core, table, expected);
         net_deinit(&net);
     }
+}
+
+static void a_deletion_says_how_many_rows_were_there(void **state)
+{
+    (void)state;
+    struct net net;
+    uint32_t table;
+    struct client_core *core = open_rows(&net, 34, &table);
+    uint64_t keys[KEYS], ticket, deleted = 0;
+    float grads[KEYS][DIM];
+    fill(keys, grads);
+    start_push(&net, core, table, keys, 30, &grads[0][0]);
+    flush_well(&net, core);
+    assert_int_equal(client_core_delete(core, table, keys, KEYS, &deleted, &ticket, NULL),
+                     STATUS_OK);
+    wait_well(&net, core, ticket);
+    assert_int_equal(deleted, 30);
+    net_deinit(&net);
+}
+
+static void a_client_that_has_opened_nothing_asks_what_tables_there_are(void **state)
+{
+    (void)state;
+    struct net net;
+    uint32_t table;
+    struct client_core *core = open_rows(&net, 35, &table);
+    uint64_t keys[KEYS], ticket, rows = 0;
+    float grads[KEYS][DIM];
+    fill(keys, grads);
+    start_push(&net, core, table, keys, KEYS, &grads[0][0]);
+    flush_well(&net, core);
+    struct client_core *other = net_client(&net, false);
+    join_well(&net, other);
+    net.loss_percent = 20;
+    net.repeat_percent = 20;
+    for (uint32_t shard = 0; shard < SHARDS; shard++) {
+        Anthill__DescribeReply *description;
+        assert_int_equal(client_core_describe(other, shard, "rows", &description, &ticket, NULL),
+                         STATUS_OK);
+        wait_well(&net, other, ticket);
+        assert_non_null(description->spec);
+        assert_int_equal(description->spec->dim, DIM);
+        rows += description->rows;
+        anthill__describe_reply__free_unpacked(description, NULL);
+        assert_int_equal(client_core_describe(other, shard, "none", &description, &ticket, NULL),
+                         STATUS_OK);
+        wait_well(&net, other, ticket);
+        assert_null(description->spec);
+        assert_int_equal(description->n_names, 1);
+        assert_string_equal(description->names[0], "rows");
+        anthill__describe_reply__free_unpacked(description, NULL);
+    }
+    assert_int_equal(rows, KEYS);
+    net_deinit(&net);
 }
 
 static void a_scan_lists_the_keys_of_all_shards_once(void **state)
@@ -233,6 +289,8 @@ int main(void)
         cmocka_unit_test(shared_memory_stays_f32_and_frames_do_not),
         cmocka_unit_test(only_rows_that_are_newer_are_pulled_again),
         cmocka_unit_test(assignments_and_deletions_keep_their_place_among_pushes),
+        cmocka_unit_test(a_deletion_says_how_many_rows_were_there),
+        cmocka_unit_test(a_client_that_has_opened_nothing_asks_what_tables_there_are),
         cmocka_unit_test(a_scan_lists_the_keys_of_all_shards_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,9 +1,11 @@
-/* What is asked of rows beside f32 pulls and pushes: encodings, versions, Assign, Delete, Scan. */
+/* What is asked of rows beside f32 pulls and pushes: encodings, versions, Assign, Delete, Scan,
+ * Describe, and what becomes of rows that nobody uses. */
 #include <math.h>
 
 #include "tests/unit/ps/ps_fixture.h"
 
 #include "ps/row_codec.h"
+#include "ps/table_spec.h"
 
 enum { DIM = 4, KEYS = 3, SESSION = 4 };
 
@@ -345,6 +347,74 @@ static void a_scan_lists_every_key_once(void **state)
     shard_fixture_deinit(&fixture);
 }
 
+static void describe(struct shard_fixture *fixture, char *name)
+{
+    Anthill__Describe body = ANTHILL__DESCRIBE__INIT;
+    body.name = name;
+    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+    envelope.body_case = ANTHILL__ENVELOPE__BODY_DESCRIBE;
+    envelope.describe = &body;
+    send_frames(fixture, &envelope, NULL, 0, NULL, 0);
+    if (fixture_reply(fixture, 0)->body_case == ANTHILL__ENVELOPE__BODY_ERROR)
+        fail_msg("%s", fixture_reply(fixture, 0)->error->text);
+}
+
+static void a_table_is_described_by_its_name(void **state)
+{
+    (void)state;
+    struct shard_fixture fixture;
+    struct spec_fixture spec, dense;
+    fixture_sparse(&spec, "rows", DIM, ADAGRAD);
+    open_rows(&fixture, &spec);
+    fixture_dense(&dense, "weights", SGD);
+    fixture_tensor(&dense, "w", 3, 2, ANTHILL__INIT_KIND__INIT_ONE, 0);
+    fixture_hello_one(&fixture, SESSION, &dense);
+    fixture_pull(&fixture, SESSION, 1, 0, 0, some_keys, KEYS);
+    describe(&fixture, "rows");
+    const Anthill__DescribeReply *reply = fixture_reply(&fixture, 0)->describe_reply;
+    assert_int_equal(reply->rows, KEYS);
+    assert_int_equal(reply->n_names, 0);
+    assert_int_equal(table_spec_compare(reply->spec, &spec.spec, NULL), STATUS_OK);
+    describe(&fixture, "weights");
+    reply = fixture_reply(&fixture, 0)->describe_reply;
+    assert_int_equal(table_spec_compare(reply->spec, &dense.spec, NULL), STATUS_OK);
+    describe(&fixture, "row");
+    reply = fixture_reply(&fixture, 0)->describe_reply;
+    assert_null(reply->spec);
+    assert_int_equal(reply->n_names, 2);
+    assert_string_equal(reply->names[0], "rows");
+    assert_string_equal(reply->names[1], "weights");
+    shard_fixture_deinit(&fixture);
+}
+
+static void a_row_that_nobody_uses_expires(void **state)
+{
+    (void)state;
+    const uint64_t second_ns = 1000000000;
+    struct shard_fixture fixture;
+    struct spec_fixture spec;
+    fixture_sparse(&spec, "rows", DIM, SGD);
+    spec.spec.evict = ANTHILL__EVICT_KIND__EVICT_AGE;
+    spec.spec.evict_seconds = 60;
+    open_rows(&fixture, &spec);
+    fixture_pull(&fixture, SESSION, 1, 0, 0, some_keys, KEYS);
+    for (unsigned second = 1; second <= 120; second++) {
+        fixture.now_ns += second_ns;
+        shard_tick(fixture.shard, fixture.now_ns, &fixture.outbox);
+        if (second % 10 != 0) continue;
+        fixture_hello_one(&fixture, SESSION, &spec); /* the session is idle, and forgotten */
+        fixture_pull(&fixture, SESSION, 1, 0, 0, &some_keys[1], 1);
+    }
+    struct table_stats stats;
+    table_stats(shard_table(fixture.shard, 0), &stats);
+    assert_int_equal(stats.created, KEYS);
+    assert_int_equal(stats.expired, KEYS - 1);
+    assert_int_equal(stats.rows, 1);
+    describe(&fixture, "rows");
+    assert_int_equal(fixture_reply(&fixture, 0)->describe_reply->rows, 1);
+    shard_fixture_deinit(&fixture);
+}
+
 static void requests_for_rows_that_make_no_sense_are_refused(void **state)
 {
     (void)state;
@@ -404,6 +474,8 @@ int main(void)
         cmocka_unit_test(a_conditional_pull_sends_the_rows_that_are_newer),
         cmocka_unit_test(rows_are_assigned_and_deleted_once),
         cmocka_unit_test(a_scan_lists_every_key_once),
+        cmocka_unit_test(a_table_is_described_by_its_name),
+        cmocka_unit_test(a_row_that_nobody_uses_expires),
         cmocka_unit_test(requests_for_rows_that_make_no_sense_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
