@@ -35,8 +35,6 @@ void shard_metrics_init(struct shard_metrics *metrics, uint32_t shard)
                                            "Rows written to checkpoints"),
         .checkpoint_bytes =
             metrics_gauge("anthill_ps_checkpoint_bytes", label, "Bytes of the last checkpoint"),
-        .rows = metrics_gauge("anthill_ps_rows", label, "Rows in the shard's tables"),
-        .bytes = metrics_gauge("anthill_ps_table_bytes", label, "Memory of rows and indexes"),
         .waiting_pulls =
             metrics_gauge("anthill_ps_waiting_pulls", label, "Pulls that wait for slower trainers"),
         .sessions = metrics_gauge("anthill_ps_sessions", label, "Sessions known to the shard"),
@@ -78,8 +76,6 @@ void shard_metrics_update(struct shard_metrics *metrics, const struct shard_stat
     add_since(metrics->repeated_pushes, stats->repeated_pushes, last->repeated_pushes);
     add_since(metrics->refused, stats->refused, last->refused);
     add_since(metrics->malformed, malformed, metrics->last_malformed);
-    metric_set(metrics->rows, (double)stats->rows);
-    metric_set(metrics->bytes, (double)stats->bytes);
     metric_set(metrics->waiting_pulls, (double)stats->waiting_pulls);
     metric_set(metrics->sessions, (double)stats->sessions);
     metric_set(metrics->trainers, (double)stats->trainers);

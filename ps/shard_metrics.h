@@ -1,4 +1,5 @@
-/* The numbers that a server shows about one of its shards (anthill_ps_*). */
+/* The numbers that a server shows about one of its shards (anthill_ps_*); those of its tables are
+ * in table_metrics. */
 #ifndef ANTHILL_PS_SHARD_METRICS_H
 #define ANTHILL_PS_SHARD_METRICS_H
 
@@ -13,8 +14,7 @@ struct shard_metrics {
     struct metric *malformed, *dropped;
     struct metric *checkpoints_full, *checkpoints_incremental, *checkpoint_failures;
     struct metric *checkpoint_rows, *checkpoint_bytes;
-    struct metric *rows, *bytes, *waiting_pulls, *sessions, *trainers, *memories, *clock_min,
-        *ready;
+    struct metric *waiting_pulls, *sessions, *trainers, *memories, *clock_min, *ready;
     struct metric *pull_seconds, *push_seconds, *checkpoint_seconds, *checkpoint_pause_seconds;
     struct shard_stats last; /* what the counters have been told of */
     uint64_t last_malformed;

@@ -16,6 +16,7 @@
 #include "ps/shard_checkpoint.h"
 #include "ps/shard_metrics.h"
 #include "ps/shard_restore.h"
+#include "ps/table_metrics.h"
 
 #define BEAT_NS           NS_PER_S
 #define TURN_NS           (50 * NS_PER_MS) /* how often a stop request is looked for */
@@ -35,6 +36,7 @@ struct runner {
     struct transport *clients, *coordinator;
     struct shard *shard;
     struct shard_metrics metrics;
+    struct table_metrics table_metrics;
     struct outbox outbox;
     struct message *unsent; /* to clients whose queue is full */
     uint32_t unsent_count;
@@ -244,6 +246,7 @@ static void beat(struct runner *runner, uint64_t now_ns)
     struct shard_stats stats;
     shard_stats(runner->shard, &stats);
     shard_metrics_update(&runner->metrics, &stats, transport_malformed_count(runner->clients));
+    table_metrics_update(&runner->table_metrics, runner->shard);
     if (runner->registered) tell_heartbeat(runner, &stats);
 }
 
@@ -446,6 +449,7 @@ enum status shard_runner_run(const struct shard_runner_options *options, struct 
     struct runner runner = {.options = options,
                             .server = options->server,
                             .incarnation = clock_wall_ns(),
+                            .table_metrics = {.shard = options->shard},
                             .error = error};
     shard_metrics_init(&runner.metrics, options->shard);
     struct shard_options shard_options = {
@@ -490,6 +494,7 @@ enum status shard_runner_run(const struct shard_runner_options *options, struct 
     outbox_deinit(&runner.outbox);
     transport_close(runner.clients);
     transport_close(runner.coordinator);
+    table_metrics_deinit(&runner.table_metrics);
     shard_destroy(runner.shard);
     return runner.status;
 }

@@ -1,0 +1,106 @@
+#include "ps/table_metrics.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/check.h"
+#include "common/metrics.h"
+#include "ps/table.h"
+#include "ps/table_spec.h"
+
+#define REGISTERED_MAX 4 /* tables at once */
+
+static const struct field {
+    const char *name, *help;
+    size_t offset; /* in struct table_stats */
+    bool gauge;
+} fields[] = {
+    {"anthill_ps_table_rows", "Rows of the table", offsetof(struct table_stats, rows), true},
+    {"anthill_ps_table_bytes", "Memory of the table's rows and index",
+     offsetof(struct table_stats, bytes), true},
+    {"anthill_ps_rows_created_total", "Rows that came into being",
+     offsetof(struct table_stats, created), false},
+    {"anthill_ps_rows_evicted_total", "Rows removed to make room",
+     offsetof(struct table_stats, evicted), false},
+    {"anthill_ps_rows_expired_total", "Rows removed because nobody had used them",
+     offsetof(struct table_stats, expired), false},
+    {"anthill_ps_rows_deleted_total", "Rows removed by request",
+     offsetof(struct table_stats, deleted), false},
+    {"anthill_ps_rows_refused_total", "Requests refused because rows had no room",
+     offsetof(struct table_stats, refused), false},
+    {"anthill_ps_not_finite_pushes_total", "Pushes refused because of a NaN or an infinity",
+     offsetof(struct table_stats, not_finite), false},
+    {"anthill_ps_sightings_total", "Sightings of keys that were not admitted yet",
+     offsetof(struct table_stats, sighted), false},
+};
+
+enum { FIELDS = sizeof fields / sizeof *fields };
+
+struct table_account {
+    struct metric *metrics[FIELDS];
+    struct table_stats last; /* what the counters have been told of */
+};
+
+void table_metrics_deinit(struct table_metrics *metrics)
+{
+    free(metrics->accounts);
+}
+
+/* Names are printable ASCII: quotes and backslashes are all there is to escape. */
+static void format_labels(uint32_t shard, const char *table,
+                          char labels[2 * TABLE_NAME_BYTES_MAX + 64])
+{
+    char *end = labels + sprintf(labels, "shard=\"%u\",table=\"", shard);
+    for (; *table != '\0'; table++) {
+        if (*table == '"' || *table == '\\') *end++ = '\\';
+        *end++ = *table;
+    }
+    *end++ = '"';
+    *end = '\0';
+}
+
+static void account_register(struct table_metrics *metrics, const char *table)
+{
+    char labels[2 * TABLE_NAME_BYTES_MAX + 64];
+    format_labels(metrics->shard, table, labels);
+    struct table_account *accounts =
+        realloc(metrics->accounts, (metrics->count + 1) * sizeof *accounts);
+    CHECK(accounts != NULL);
+    metrics->accounts = accounts;
+    struct table_account *account = &accounts[metrics->count++];
+    *account = (struct table_account){0};
+    for (unsigned i = 0; i < FIELDS; i++) {
+        account->metrics[i] = fields[i].gauge
+                                  ? metrics_gauge(fields[i].name, labels, fields[i].help)
+                                  : metrics_counter(fields[i].name, labels, fields[i].help);
+    }
+}
+
+static uint64_t value_of(const struct table_stats *stats, const struct field *field)
+{
+    return *(const uint64_t *)(const void *)((const char *)stats + field->offset);
+}
+
+void table_metrics_update(struct table_metrics *metrics, const struct shard *shard)
+{
+    uint32_t tables = shard_table_count(shard);
+    for (unsigned i = 0; i < REGISTERED_MAX && metrics->count < tables; i++)
+        account_register(metrics, table_spec(shard_table(shard, metrics->count))->name);
+    for (uint32_t i = 0; i < metrics->count; i++) {
+        struct table_account *account = &metrics->accounts[i];
+        struct table_stats stats;
+        table_stats(shard_table(shard, i), &stats);
+        for (unsigned j = 0; j < FIELDS; j++) {
+            uint64_t value = value_of(&stats, &fields[j]);
+            if (fields[j].gauge) {
+                metric_set(account->metrics[j], (double)value);
+            } else {
+                metric_add(account->metrics[j],
+                           (double)(value - value_of(&account->last, &fields[j])));
+            }
+        }
+        account->last = stats;
+    }
+}

@@ -1,0 +1,102 @@
+/* The accounts of tables as metrics. */
+#include <math.h>
+
+#include "tests/unit/ps/ps_fixture.h"
+
+#include "common/metrics.h"
+#include "ps/table_metrics.h"
+
+enum { DIM = 2, SESSION = 4 };
+
+static void expect_line(const char *line)
+{
+    char *text = metrics_render_text();
+    if (strstr(text, line) == NULL) fail_msg("\"%s\" is not in\n%s", line, text);
+    free(text);
+}
+
+static void each_table_has_its_own_accounts(void **state)
+{
+    (void)state;
+    struct shard_fixture fixture;
+    struct spec_fixture rows, few, dense;
+    struct table_metrics metrics = {.shard = 2};
+    shard_fixture_init(&fixture);
+    fixture_sparse(&rows, "rows", DIM, SGD);
+    fixture_sparse(&few, "a \"few\" \\ rows", DIM, SGD);
+    few.spec.rows_max = 2;
+    fixture_dense(&dense, "weights", SGD);
+    fixture_tensor(&dense, "w", 3, 2, ANTHILL__INIT_KIND__INIT_ONE, 0);
+    const struct spec_fixture *specs[] = {&rows, &few, &dense};
+    fixture_hello(&fixture, SESSION, specs, 3);
+    const uint64_t keys[5] = {1, 2, 3, 4, 5};
+    fixture_pull(&fixture, SESSION, 1, 0, 0, keys, 5);
+    table_metrics_update(&metrics, fixture.shard);
+    expect_line("anthill_ps_table_rows{shard=\"2\",table=\"rows\"} 5\n");
+    expect_line("anthill_ps_table_rows{shard=\"2\",table=\"a \\\"few\\\" \\\\ rows\"} 0\n");
+    expect_line("anthill_ps_rows_created_total{shard=\"2\",table=\"rows\"} 5\n");
+
+    const float nan_grad[DIM] = {1, NAN};
+    fixture_push(&fixture, SESSION, 1, 0, 0, keys, 1, nan_grad, DIM);
+    fixture_refused(&fixture, STATUS_INVALID, "\"rows\"");
+    fixture_pull(&fixture, SESSION, 2, 1, 0, keys, 5);
+    fixture_refused(&fixture, STATUS_NOMEM, "rows_max 2");
+    assert_int_equal(table_delete(shard_table(fixture.shard, 0), keys, 3), 3);
+    const uint64_t chunk = 0;
+    fixture_pull(&fixture, SESSION, 3, 2, 0, &chunk, 1);
+    table_metrics_update(&metrics, fixture.shard);
+    table_metrics_update(&metrics, fixture.shard); /* counts nothing twice */
+    expect_line("anthill_ps_table_rows{shard=\"2\",table=\"rows\"} 2\n");
+    expect_line("anthill_ps_rows_created_total{shard=\"2\",table=\"rows\"} 5\n");
+    expect_line("anthill_ps_rows_deleted_total{shard=\"2\",table=\"rows\"} 3\n");
+    expect_line("anthill_ps_rows_evicted_total{shard=\"2\",table=\"rows\"} 0\n");
+    expect_line("anthill_ps_rows_expired_total{shard=\"2\",table=\"rows\"} 0\n");
+    expect_line("anthill_ps_rows_refused_total{shard=\"2\",table=\"rows\"} 0\n");
+    expect_line("anthill_ps_not_finite_pushes_total{shard=\"2\",table=\"rows\"} 1\n");
+    expect_line("anthill_ps_sightings_total{shard=\"2\",table=\"rows\"} 0\n");
+    expect_line("anthill_ps_rows_refused_total{shard=\"2\",table=\"a \\\"few\\\" \\\\ rows\"} 1\n");
+    expect_line("anthill_ps_table_rows{shard=\"2\",table=\"weights\"} 1\n");
+    char line[128];
+    snprintf(line, sizeof line, "anthill_ps_table_bytes{shard=\"2\",table=\"rows\"} %llu\n",
+             (unsigned long long)table_bytes(shard_table(fixture.shard, 0)));
+    expect_line(line);
+    table_metrics_deinit(&metrics);
+    shard_fixture_deinit(&fixture);
+}
+
+static void many_tables_are_all_counted_after_a_while(void **state)
+{
+    (void)state;
+    enum { TABLES = 50 };
+    struct shard_fixture fixture;
+    struct table_metrics metrics = {.shard = 3};
+    shard_fixture_init(&fixture);
+    for (unsigned i = 0; i < TABLES; i++) {
+        char name[16];
+        struct spec_fixture spec;
+        snprintf(name, sizeof name, "table-%u", i);
+        fixture_sparse(&spec, name, DIM, SGD);
+        fixture_hello_one(&fixture, SESSION, &spec);
+        const uint64_t keys[2] = {i, i + 1};
+        fixture_pull(&fixture, SESSION, 1, i, 0, keys, 2);
+    }
+    for (unsigned beat = 0; beat < TABLES; beat++)
+        table_metrics_update(&metrics, fixture.shard);
+    for (unsigned i = 0; i < TABLES; i++) {
+        char line[128];
+        snprintf(line, sizeof line,
+                 "anthill_ps_rows_created_total{shard=\"3\",table=\"table-%u\"} 2", i);
+        expect_line(line);
+    }
+    table_metrics_deinit(&metrics);
+    shard_fixture_deinit(&fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_table_has_its_own_accounts),
+        cmocka_unit_test(many_tables_are_all_counted_after_a_while),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
