@@ -37,7 +37,7 @@ void progress_rate_add(struct progress_rate *rate, uint64_t now_ns, uint64_t see
     rate->per_second = elapsed_ns > 0 ? done / ((double)elapsed_ns * 1e-9) : 0;
 }
 
-static void add_count(struct text *text, double value)
+void progress_add_count(struct text *text, double value)
 {
     if (value >= 1e6) {
         text_add(text, "%.1fM", value * 1e-6);
@@ -48,7 +48,7 @@ static void add_count(struct text *text, double value)
     }
 }
 
-static void add_time(struct text *text, double seconds)
+void progress_add_time(struct text *text, double seconds)
 {
     if (seconds >= 359999) seconds = 359999;
     unsigned whole = (unsigned)(seconds + 0.5);
@@ -88,14 +88,14 @@ void progress_format(const struct coordinator_view *view, const struct progress_
                  (unsigned long long)view->epochs);
         if (bar) add_bar(text, view->fraction);
         text_add(text, "  %.0f%%  ", floor(view->fraction * 100));
-        add_count(text, rate->per_second);
+        progress_add_count(text, rate->per_second);
         text_add(text, " seeds/s  ");
         if (rate->per_second > 0 && view->fraction > 0 && view->fraction < 1) {
             double left = (double)view->seeds / view->fraction - (double)view->seeds;
-            add_time(text, left / rate->per_second);
+            progress_add_time(text, left / rate->per_second);
             text_add(text, " left");
         } else {
-            add_time(text, view->seconds);
+            progress_add_time(text, view->seconds);
         }
         if (view->has_loss) text_add(text, "  loss %.4f", view->loss);
         if (view->has_best) text_add(text, "  best %s %.4f", view->best_name, view->best);

@@ -21,6 +21,10 @@ struct progress_rate {
 /* Notes how far the run is at `now_ns`. Pure. */
 void progress_rate_add(struct progress_rate *rate, uint64_t now_ns, uint64_t seeds);
 
+/* "950", "12.3k", "4.0M"; "0:07", "1:02:30". */
+void progress_add_count(struct text *text, double value);
+void progress_add_time(struct text *text, double seconds);
+
 /* "cora  epoch 12/200  [=====>      ]  43%  12.3k seeds/s  0:07 left  loss 0.412  valid/accuracy
  * 0.7980", cut to `columns` characters; without the bar when `bar` is false. Pure. */
 void progress_format(const struct coordinator_view *view, const struct progress_rate *rate,

@@ -12,48 +12,21 @@
 #include "common/transport.h"
 #include "ps/client/control.h"
 #include "ps/coordinator_command.h"
+#include "ps/run_arguments.h"
 
 #define ANSWER_NS (5 * NS_PER_S)
 
-struct status_arguments {
-    const char *run_dir, *coordinator;
-    bool json;
-};
-
-enum { KEY_COORDINATOR = 256, KEY_JSON };
-
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
-    struct status_arguments *arguments = state->input;
-    switch (key) {
-    case KEY_COORDINATOR:
-        arguments->coordinator = argument;
-        return 0;
-    case KEY_JSON:
-        arguments->json = true;
-        return 0;
-    case ARGP_KEY_ARG:
-        if (arguments->run_dir != NULL) return ARGP_ERR_UNKNOWN;
-        arguments->run_dir = argument;
-        return 0;
-    case ARGP_KEY_END:
-        if ((arguments->run_dir == NULL) == (arguments->coordinator == NULL))
-            argp_error(state, "expected either RUN_DIR or --coordinator ENDPOINT");
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
+    (void)argument;
+    if (key != ARGP_KEY_INIT) return ARGP_ERR_UNKNOWN;
+    state->child_inputs[0] = state->input;
+    return 0;
 }
 
-static const struct argp_option options[] = {
-    {"coordinator", KEY_COORDINATOR, "ENDPOINT", 0, "ask this coordinator", 0},
-    {"json", KEY_JSON, NULL, 0, "print the answer as one JSON object", 0},
-    {0},
-};
-
 static const struct argp argp = {
-    .options = options,
     .parser = parse,
+    .children = run_arguments_argp,
     .args_doc = "RUN_DIR",
     .doc =
         "Shows how a run stands: progress, workers, servers, checkpoints. Of a run that is over, "
@@ -225,34 +198,26 @@ static enum status print_result(const char *run_dir, bool json, struct error *er
     return status;
 }
 
-static enum status status_of_folder(const char *run_dir, bool json, struct error *error)
+static enum status status_of(const struct run_arguments *arguments, struct error *error)
 {
-    char path[FILE_PATH_BYTES];
     char *endpoint = NULL;
-    size_t bytes = 0;
-    enum status status = file_path(path, error, "%s/coordinator.endpoint", run_dir);
-    if (status == STATUS_OK) status = file_read_all(path, 4096, &endpoint, &bytes, error);
-    if (status == STATUS_OK) {
-        endpoint[strcspn(endpoint, "\n")] = '\0';
-        status = ask(endpoint, json, error);
-    }
+    enum status status = run_arguments_endpoint(arguments, &endpoint, error);
+    if (status == STATUS_OK) status = ask(endpoint, arguments->json, error);
     free(endpoint);
-    if (status != STATUS_NOT_FOUND) return status;
-    status = print_result(run_dir, json, error);
+    if (status != STATUS_NOT_FOUND || arguments->run_dir == NULL) return status;
+    status = print_result(arguments->run_dir, arguments->json, error);
     if (status != STATUS_NOT_FOUND) return status;
     return error_set(error, STATUS_NOT_FOUND,
                      "%s holds no run: neither coordinator.endpoint nor result.json is there",
-                     run_dir);
+                     arguments->run_dir);
 }
 
 int status_command(int argc, char **argv)
 {
-    struct status_arguments arguments = {0};
+    struct run_arguments arguments = {0};
     struct error error = {0};
     argp_parse(&argp, argc, argv, 0, NULL, &arguments);
-    enum status status = arguments.coordinator != NULL
-                             ? ask(arguments.coordinator, arguments.json, &error)
-                             : status_of_folder(arguments.run_dir, arguments.json, &error);
+    enum status status = status_of(&arguments, &error);
     if (status == STATUS_OK && fflush(stdout) != 0)
         status = error_set(&error, STATUS_IO, "standard output");
     return status == STATUS_OK ? 0 : program_fail(status, &error);

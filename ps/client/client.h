@@ -37,7 +37,8 @@ enum status client_open(struct client **client, const struct client_options *opt
 enum status client_open_checkpoint(struct client **client, const char *step_dir,
                                    struct error *error) MUST_CHECK;
 
-/* Tells shards and coordinator that this client trains no more; frees. NULL does nothing. */
+/* Tells shards and coordinator that this client trains no more; frees. What is under way writes no
+ * more to what callers lent. NULL does nothing. */
 void client_close(struct client *client);
 
 uint64_t client_session(const struct client *client);

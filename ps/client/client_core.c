@@ -445,6 +445,10 @@ void client_core_idle(struct client_core *core)
 
 void client_core_leave(struct client_core *core)
 {
+    struct error error;
+    error_set(&error, STATUS_STOPPED, "the client leaves");
+    for (struct request *request = core->requests; request != NULL; request = request->next)
+        request_fail(core, request, false, STATUS_STOPPED, &error);
     client_session_leave(core);
     core->leaving = true;
     if (core->joined && !core->local) {

@@ -123,7 +123,8 @@ enum status client_core_pushes_ended(struct client_core *core, struct error *err
 void client_core_advance(struct client_core *core);
 void client_core_idle(struct client_core *core);
 
-/* Leaves the run: shards and coordinator are told. client_core_left when all have heard it. */
+/* Leaves the run: shards and coordinator are told. client_core_left when all have heard it. What is
+ * under way writes no more to what callers lent; pushes, assignments and deletions still go. */
 void client_core_leave(struct client_core *core);
 bool client_core_left(const struct client_core *core);
 

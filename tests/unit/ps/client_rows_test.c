@@ -222,6 +222,49 @@ static void a_scan_lists_the_keys_of_all_shards_once(void **state)
     net_deinit(&net);
 }
 
+static void nothing_arrives_in_the_callers_memory_after_a_client_has_left(void **state)
+{
+    (void)state;
+    struct net net;
+    uint32_t table, count;
+    struct client_core *core = open_rows(&net, 36, &table);
+    uint64_t keys[KEYS], listed[KEYS + 64], ticket, deleted = 0;
+    float rows[KEYS][DIM], before[KEYS][DIM];
+    fill(keys, rows);
+    start_push(&net, core, table, keys, KEYS, &rows[0][0]);
+    flush_well(&net, core);
+    memcpy(before, rows, sizeof before);
+    memset(listed, 0x5a, sizeof listed);
+    net.delay_ns = NS_PER_S;
+    struct client_scan scan = {0};
+    Anthill__DescribeReply *description;
+    assert_int_equal(client_core_pull(core, table, keys, KEYS, &rows[0][0], true, &ticket, NULL),
+                     STATUS_OK);
+    assert_int_equal(client_core_scan(core, table, &scan, listed, KEYS + 64, &count, &ticket, NULL),
+                     STATUS_OK);
+    assert_int_equal(client_core_describe(core, 1, "rows", &description, &ticket, NULL), STATUS_OK);
+    assert_int_equal(client_core_delete(core, table, keys, 20, &deleted, &ticket, NULL), STATUS_OK);
+    net_step(&net);
+    client_core_leave(core);
+    for (unsigned step = 0; !client_core_left(core); step++) {
+        assert_true(step < 100000);
+        net_step(&net);
+    }
+    assert_memory_equal(rows, before, sizeof before);
+    for (unsigned i = 0; i < KEYS + 64; i++)
+        assert_true(listed[i] == UINT64_C(0x5a5a5a5a5a5a5a5a));
+    assert_int_equal(scan.cursor, 0);
+    assert_int_equal(count, 0);
+    assert_null(description);
+    assert_int_equal(deleted, 0);
+    /* The deletion went all the same. */
+    uint64_t left = 0;
+    for (unsigned i = 0; i < SHARDS; i++)
+        left += table_row_count(shard_table(net.shards[i], 0));
+    assert_int_equal(left, KEYS - 20);
+    net_deinit(&net);
+}
+
 static void pull_newer(struct net *net, struct client_core *core, uint32_t table,
                        const uint64_t *keys, uint32_t behind, float rows[KEYS][DIM],
                        uint32_t *versions)
@@ -291,6 +334,7 @@ int main(void)
         cmocka_unit_test(assignments_and_deletions_keep_their_place_among_pushes),
         cmocka_unit_test(a_deletion_says_how_many_rows_were_there),
         cmocka_unit_test(a_client_that_has_opened_nothing_asks_what_tables_there_are),
+        cmocka_unit_test(nothing_arrives_in_the_callers_memory_after_a_client_has_left),
         cmocka_unit_test(a_scan_lists_the_keys_of_all_shards_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
