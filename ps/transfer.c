@@ -24,11 +24,13 @@ void transfer_format(const struct transfer *transfer, struct text *text)
     text_add(text, " of ");
     /* Rows may have come into being since they were counted. */
     progress_add_count(text, total > done ? total : done);
-    text_add(text, " %s  %.0f%%  ", transfer->done_to,
+    text_add(text, " %s  %.0f%%", transfer->done_to,
              total > done ? floor(100 * done / total) : 100);
+    if (per_second <= 0) return;
+    text_add(text, "  ");
     progress_add_count(text, per_second);
     text_add(text, " rows/s");
-    if (per_second <= 0 || done >= total) return;
+    if (done >= total) return;
     text_add(text, "  ");
     progress_add_time(text, (total - done) / per_second);
     text_add(text, " left");
