@@ -173,10 +173,12 @@ int export_command(int argc, char **argv)
         .parser = parse,
         .children = run_arguments_argp,
         .args_doc = "RUN_DIR",
-        .doc = "Writes a table of a run that is going on to .npy files: a sparse one as keys.npy "
-               "(u64 [n], in no order that means anything) and values.npy (f32 [n, dim]); a dense "
-               "one as a file for each tensor, NAME.npy (f32 [rows, cols]). The run goes on: each "
-               "row is as it was at some time of the export.\v" EXIT_CODES,
+        .doc =
+            "Writes a table of a run that is going on to .npy files: a sparse one as keys.npy "
+            "(u64 [n], in no order that means anything) and values.npy (f32 [n, dim]); a dense "
+            "one as a file for each tensor with its name (f32 [rows, cols]; layer-0/sage/weight: "
+            "layer-0.sage.weight.npy). The run goes on: each row is as it was at some time of "
+            "the export.\v" EXIT_CODES,
     };
     struct table_arguments arguments = {.files_option = "out DIR"};
     return run(&argp, "export", &arguments, export_table, argc, argv);

@@ -20,15 +20,23 @@
 
 /* ---- where it is written -------------------------------------------------------------------- */
 
+/* The file of a tensor: "layer-0/sage/weight" is layer-0.sage.weight.npy. */
+static void tensor_file(const Anthill__TensorSpec *tensor, char file[TABLE_NAME_BYTES_MAX + 5])
+{
+    snprintf(file, TABLE_NAME_BYTES_MAX + 5, "%s.npy", tensor->name);
+    for (char *slash; (slash = strchr(file, '/')) != NULL;)
+        *slash = '.';
+}
+
 /* Whether `file` is one of those that an export of the table is made of. */
 static bool is_part(const Anthill__TableSpec *spec, const char *file)
 {
     if (spec->kind == ANTHILL__TABLE_KIND__TABLE_SPARSE)
         return strcmp(file, "keys.npy") == 0 || strcmp(file, "values.npy") == 0;
     for (size_t i = 0; i < spec->n_tensors; i++) {
-        const char *name = spec->tensors[i]->name;
-        size_t bytes = strlen(name);
-        if (strncmp(file, name, bytes) == 0 && strcmp(file + bytes, ".npy") == 0) return true;
+        char part[TABLE_NAME_BYTES_MAX + 5];
+        tensor_file(spec->tensors[i], part);
+        if (strcmp(file, part) == 0) return true;
     }
     return false;
 }
@@ -53,22 +61,27 @@ static enum status check_place(const Anthill__TableSpec *spec, const char *dir, 
     return status;
 }
 
+static bool same_file(const char *left, const char *right)
+{
+    for (; *left == *right || (*left == '/' && *right == '.') || (*left == '.' && *right == '/');
+         left++, right++) {
+        if (*left == '\0') return true;
+    }
+    return false;
+}
+
 /* Tensors get a file each. */
 static enum status check_names(const Anthill__TableSpec *spec, struct error *error)
 {
     for (size_t i = 0; i < spec->n_tensors; i++) {
-        const char *name = spec->tensors[i]->name;
-        if (strchr(name, '/') != NULL) {
-            return error_set(
-                error, STATUS_INVALID,
-                "table \"%s\": tensor \"%s\": not exported, since a file's name has no /",
-                spec->name, name);
-        }
         for (size_t j = 0; j < i; j++) {
-            if (strcmp(name, spec->tensors[j]->name) != 0) continue;
+            if (!same_file(spec->tensors[i]->name, spec->tensors[j]->name)) continue;
+            char file[TABLE_NAME_BYTES_MAX + 5];
+            tensor_file(spec->tensors[i], file);
             return error_set(error, STATUS_INVALID,
-                             "table \"%s\": not exported, since two tensors are named \"%s\"",
-                             spec->name, name);
+                             "table \"%s\": not exported, since tensors \"%s\" and \"%s\" would "
+                             "both be %s",
+                             spec->name, spec->tensors[j]->name, spec->tensors[i]->name, file);
         }
     }
     return STATUS_OK;
@@ -204,8 +217,9 @@ static enum status write_tensors(const Anthill__TableSpec *spec, const float *va
     for (size_t i = 0; status == STATUS_OK && i < spec->n_tensors; i++) {
         const Anthill__TensorSpec *tensor = spec->tensors[i];
         const uint64_t shape[2] = {tensor->rows, tensor->cols};
-        char path[FILE_PATH_BYTES];
-        status = file_path(path, error, "%s/%s.npy", dir, tensor->name);
+        char path[FILE_PATH_BYTES], file[TABLE_NAME_BYTES_MAX + 5];
+        tensor_file(tensor, file);
+        status = file_path(path, error, "%s/%s", dir, file);
         if (status == STATUS_OK) status = npy_write(path, NPY_F32, 2, shape, values, error);
         values += shape[0] * shape[1];
     }

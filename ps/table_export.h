@@ -21,7 +21,7 @@ struct table_export {
  * [rows, cols]. The table may be used meanwhile: each row is as it was at some time of the export.
  *   progress_descriptor   as transfer_begin
  *   errors   STATUS_NOT_FOUND with the names of the tables that are there; STATUS_DENIED when `dir`
- *            holds anything else; STATUS_INVALID for a tensor's name that is no file's; STATUS_IO;
+ *            holds anything else; STATUS_INVALID when tensors would have the same file; STATUS_IO;
  *            as client_wait */
 enum status table_export(struct client *client, const char *name, const char *dir,
                          int progress_descriptor, struct table_export *result,
