@@ -91,6 +91,7 @@ struct config {
         uint64_t bytes_max;     /* per shard; 0: no limit */
         uint64_t cache_rows;    /* that a worker keeps; 0: none */
         uint32_t cache_behind;  /* pushes that a kept row may be behind */
+        bool look_ahead;        /* rows of the next batch are pulled while one is computed */
     } embeddings;
     struct {
         enum config_consistency mode;

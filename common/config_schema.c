@@ -109,6 +109,7 @@ static const cyaml_schema_field_t embeddings_fields[] = {ENUM(embeddings, optimi
                                                          UINT(embeddings, bytes_max),
                                                          UINT(embeddings, cache_rows),
                                                          UINT(embeddings, cache_behind),
+                                                         BOOL(embeddings, look_ahead),
                                                          CYAML_FIELD_END};
 static const cyaml_schema_field_t consistency_fields[] = {
     ENUM(consistency, mode, modes), UINT(consistency, staleness), CYAML_FIELD_END};

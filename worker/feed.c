@@ -16,7 +16,7 @@
 #include "graph/neighbor_sampler.h"
 #include "ps/client/control.h"
 
-#define ITEMS      4 /* batches between sampling and computing */
+#define ITEMS      5 /* batches between sampling and computing; the trainer holds two of them */
 #define LEASES_MAX 2 /* one being computed, one being sampled */
 
 struct feed {

@@ -89,6 +89,19 @@ static void fill_rows(struct tables *tables, const struct config *config)
     tables->cache_behind = config->embeddings.cache_behind;
 }
 
+/* Rows that are pulled a step early, at clock c for step c + 1, have seen one clock less than the
+ * step is promised. In ssp the table's bound is therefore smaller by that one: a pull at clock c
+ * under bound s - 1 waits for the same trainers as one at clock c + 1 under s. In bsp, and in ssp
+ * with bound 0, step c + 1 needs what this worker itself has yet to push. */
+static void fill_look_ahead(struct tables *tables, const struct config *config)
+{
+    enum config_consistency mode = config->consistency.mode;
+    tables->look_ahead =
+        config->embeddings.look_ahead &&
+        (mode == CONFIG_ASYNC || (mode == CONFIG_SSP && config->consistency.staleness > 0));
+    if (tables->look_ahead && mode == CONFIG_SSP) tables->embeddings.staleness--;
+}
+
 static void fill_embeddings(struct tables *tables, const struct config *config, uint32_t dim)
 {
     Anthill__TableSpec *spec = &tables->embeddings;
@@ -102,6 +115,7 @@ static void fill_embeddings(struct tables *tables, const struct config *config, 
     spec->init_scale = 0.1f;
     fill_rows(tables, config);
     fill_consistency(spec, config);
+    fill_look_ahead(tables, config);
     enum config_optimizer type = config->embeddings.optimizer;
     fill_optimizer(&tables->embedding_optimizer, config, type, config->optimizer.embedding_rate);
     /* Most gradients of an embedding are small: nothing but their size is to decide the step. */

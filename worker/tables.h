@@ -17,6 +17,7 @@ struct tables {
     Anthill__Encoding wire;        /* of embeddings: the form of rows and gradients in messages */
     uint64_t cache_rows;           /* of embeddings: rows that a worker keeps; 0: none ... */
     uint32_t cache_behind;         /* ... and the pushes that such a row may be behind */
+    bool look_ahead;               /* of embeddings: pulled a step before they are used */
     Anthill__OptimizerSpec optimizer, embedding_optimizer;
     Anthill__TensorSpec *tensors;
     Anthill__TensorSpec **tensor_pointers;

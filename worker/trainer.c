@@ -9,6 +9,7 @@
 #include "common/metrics.h"
 #include "common/program.h"
 #include "ps/client/client.h"
+#include "worker/embedding_pulls.h"
 #include "worker/evaluator.h"
 #include "worker/feed.h"
 #include "worker/lease_keeper.h"
@@ -31,9 +32,11 @@ struct trainer {
     uint32_t weights_table, embeddings_table, embedding_dim;
     Anthill__Encoding wire; /* of embeddings while training; evaluations read them as they are */
     uint64_t floats;
-    float *values, *grads; /* [floats] all weights and their gradients */
-    /* Embeddings of a batch, and their gradients: in turn, since a push borrows them. */
-    struct row_buffer rows, row_grads[2];
+    float *values, *grads;        /* [floats] all weights and their gradients */
+    struct embedding_pulls *rows; /* NULL: the model has no embeddings */
+    bool looks_ahead;
+    struct feed_item *ahead; /* the item after the present one, whose rows are being pulled */
+    struct row_buffer row_grads[2]; /* in turn, since a push borrows them */
     unsigned steps;
     struct metric *pull_seconds, *compute_seconds, *push_seconds, *wait_seconds;
     struct metric *seeds, *batches, *loss;
@@ -78,18 +81,57 @@ static void row_buffer_deinit(struct trainer *trainer, struct row_buffer *buffer
     if (buffer->floats != NULL) client_memory_free(trainer->client, buffer->floats);
 }
 
-static enum status pull(struct trainer *trainer, const struct feed_item *item, float *embedding,
+/* The next item. While the feed itself waits for a lease this worker holds nobody up. */
+static enum status next_item(struct trainer *trainer, struct feed_item **item, struct error *error)
+{
+    uint64_t mark_ns = clock_now_ns();
+    enum status status = STATUS_OK;
+    *item = NULL;
+    while (status == STATUS_OK && !feed_next(trainer->feed, 2 * NS_PER_MS, item)) {
+        status = feed_waits_for_lease(trainer->feed) ? client_idle(trainer->client, error)
+                                                     : client_poll(trainer->client, error);
+    }
+    stage_end(trainer->wait_seconds, &mark_ns);
+    return status;
+}
+
+static enum status start_rows(struct trainer *trainer, const struct feed_item *item,
+                              struct error *error)
+{
+    if (trainer->rows == NULL) return STATUS_OK;
+    return embedding_pulls_start(trainer->rows, item->batch.input, item->batch.input_count, error);
+}
+
+/* Pulls what the item needs; the rows may be under way already. */
+static enum status pull(struct trainer *trainer, const struct feed_item *item, float **embedding,
                         struct error *error)
 {
-    uint64_t weights_ticket = 0, rows_ticket = 0;
+    uint64_t mark_ns = clock_now_ns(), weights_ticket = 0;
+    *embedding = NULL;
     enum status status = client_pull_dense(trainer->client, trainer->weights_table, trainer->values,
                                            &weights_ticket, error);
-    if (status == STATUS_OK && embedding != NULL) {
-        status = client_pull(trainer->client, trainer->embeddings_table, item->batch.input,
-                             item->batch.input_count, embedding, false, &rows_ticket, error);
-        if (status == STATUS_OK) status = client_wait(trainer->client, rows_ticket, error);
-    }
-    return status == STATUS_OK ? client_wait(trainer->client, weights_ticket, error) : status;
+    if (status == STATUS_OK && item != trainer->ahead) status = start_rows(trainer, item, error);
+    trainer->ahead = NULL;
+    if (status == STATUS_OK && trainer->rows != NULL)
+        status = embedding_pulls_finish(trainer->rows, embedding, error);
+    if (status == STATUS_OK) status = client_wait(trainer->client, weights_ticket, error);
+    stage_end(trainer->pull_seconds, &mark_ns);
+    return status;
+}
+
+/* Starts to pull the rows of the item after this one. Never beyond a lease: the next one may have
+ * to wait for this one's end. Waiting for the item here is what makes it the same in each run, and
+ * costs no throughput: the feed goes on meanwhile. */
+static enum status look_ahead(struct trainer *trainer, const struct feed_item *item,
+                              struct error *error)
+{
+    if (!trainer->looks_ahead || item->last) return STATUS_OK;
+    enum status status = next_item(trainer, &trainer->ahead, error);
+    if (status != STATUS_OK || trainer->ahead == NULL) return status;
+    uint64_t mark_ns = clock_now_ns();
+    status = start_rows(trainer, trainer->ahead, error);
+    stage_end(trainer->pull_seconds, &mark_ns);
+    return status;
 }
 
 static enum status push(struct trainer *trainer, const struct feed_item *item,
@@ -130,22 +172,19 @@ static float compute(struct trainer *trainer, struct feed_item *item, float *emb
 
 static enum status step(struct trainer *trainer, struct feed_item *item, struct error *error)
 {
-    uint64_t mark_ns = clock_now_ns();
     struct row_buffer *row_grads = NULL;
-    float *embedding = NULL, *embedding_grads = NULL;
+    float *embedding, *embedding_grads = NULL;
     size_t floats = (size_t)item->batch.input_count * trainer->embedding_dim;
-    enum status status = STATUS_OK;
-    if (floats > 0) {
+    enum status status = pull(trainer, item, &embedding, error);
+    if (status == STATUS_OK) status = look_ahead(trainer, item, error);
+    uint64_t mark_ns = clock_now_ns();
+    if (status == STATUS_OK && embedding != NULL) {
         row_grads = &trainer->row_grads[trainer->steps++ % 2];
-        status = row_buffer_take(trainer, &trainer->rows, floats, error);
-        if (status == STATUS_OK) status = row_buffer_take(trainer, row_grads, floats, error);
-        if (status != STATUS_OK) return status;
-        embedding = trainer->rows.floats;
-        embedding_grads = memset(row_grads->floats, 0, floats * sizeof(float));
+        status = row_buffer_take(trainer, row_grads, floats, error);
     }
-    status = pull(trainer, item, embedding, error);
     if (status != STATUS_OK) return status;
-    stage_end(trainer->pull_seconds, &mark_ns);
+    stage_end(trainer->push_seconds, &mark_ns); /* the push before the last was waited for */
+    if (row_grads != NULL) embedding_grads = memset(row_grads->floats, 0, floats * sizeof(float));
     float loss = compute(trainer, item, embedding, embedding_grads);
     stage_end(trainer->compute_seconds, &mark_ns);
     status = push(trainer, item, row_grads, error);
@@ -212,31 +251,27 @@ static enum status evaluate(struct trainer *trainer, struct held_lease *lease, s
     return status == STATUS_OK ? set_encoding(trainer, trainer->wire, error) : status;
 }
 
-/* The next item. While the feed itself waits for a lease this worker holds nobody up. */
-static enum status next_item(struct trainer *trainer, struct feed_item **item, struct error *error)
+/* What is left of a lost lease is not done; rows that are under way for it are waited for, since
+ * they go with the item. */
+static enum status skip(struct trainer *trainer, const struct feed_item *item, struct error *error)
 {
-    uint64_t mark_ns = clock_now_ns();
-    enum status status = STATUS_OK;
-    *item = NULL;
-    while (status == STATUS_OK && !feed_next(trainer->feed, 2 * NS_PER_MS, item)) {
-        status = feed_waits_for_lease(trainer->feed) ? client_idle(trainer->client, error)
-                                                     : client_poll(trainer->client, error);
-    }
-    stage_end(trainer->wait_seconds, &mark_ns);
-    return status;
+    log_event(LOG_DEBUG, "batch_of_lost_lease", "lease=%llu", (unsigned long long)item->lease->id);
+    if (item != trainer->ahead) return STATUS_OK;
+    trainer->ahead = NULL;
+    float *rows;
+    return embedding_pulls_finish(trainer->rows, &rows, error);
 }
 
 static enum status loop(struct trainer *trainer, struct error *error)
 {
     for (;;) {
-        struct feed_item *item = NULL;
-        enum status status = next_item(trainer, &item, error);
+        struct feed_item *item = trainer->ahead;
+        enum status status = item == NULL ? next_item(trainer, &item, error) : STATUS_OK;
         if (status != STATUS_OK) return status;
         if (item == NULL) break;
         struct held_lease *lease = item->lease;
         if (atomic_load(&lease->lost)) {
-            log_event(LOG_DEBUG, "batch_of_lost_lease", "lease=%llu",
-                      (unsigned long long)lease->id);
+            status = skip(trainer, item, error);
         } else {
             status =
                 lease->evaluates ? evaluate(trainer, lease, error) : step(trainer, item, error);
@@ -251,6 +286,27 @@ static enum status loop(struct trainer *trainer, struct error *error)
     return status == STATUS_OK ? feed_status(trainer->feed, error) : status;
 }
 
+static enum status create_embeddings(struct trainer *trainer, const struct tables *tables,
+                                     struct error *error)
+{
+    trainer->wire = tables->wire;
+    trainer->looks_ahead = tables->look_ahead;
+    enum status status =
+        client_table(trainer->client, &tables->embeddings, &trainer->embeddings_table, error);
+    if (status == STATUS_OK) status = set_encoding(trainer, trainer->wire, error);
+    if (status != STATUS_OK) return status;
+    uint64_t node_count = graph_info(trainer->options->graph)->node_count;
+    struct embedding_pulls_options options = {
+        .client = trainer->client,
+        .table = trainer->embeddings_table,
+        .dim = trainer->embedding_dim,
+        .wire = trainer->wire,
+        .cache_rows = tables->cache_rows < node_count ? tables->cache_rows : node_count,
+        .cache_behind = tables->cache_behind,
+    };
+    return embedding_pulls_create(&trainer->rows, &options, error);
+}
+
 static enum status create_tables(struct trainer *trainer, struct error *error)
 {
     struct tables tables;
@@ -258,12 +314,8 @@ static enum status create_tables(struct trainer *trainer, struct error *error)
         tables_init(&tables, trainer->options->config, trainer->options->model, error);
     if (status != STATUS_OK) return status;
     status = client_table(trainer->client, &tables.weights, &trainer->weights_table, error);
-    if (status == STATUS_OK && tables.embeddings.dim > 0) {
-        status =
-            client_table(trainer->client, &tables.embeddings, &trainer->embeddings_table, error);
-        trainer->wire = tables.wire;
-        if (status == STATUS_OK) status = set_encoding(trainer, trainer->wire, error);
-    }
+    if (status == STATUS_OK && tables.embeddings.dim > 0)
+        status = create_embeddings(trainer, &tables, error);
     tables_deinit(&tables);
     return status;
 }
@@ -327,6 +379,7 @@ enum status trainer_run(const struct trainer_options *options, struct error *err
     }
     if (status == STATUS_OK) status = join(&trainer, error);
     if (status == STATUS_OK) status = loop(&trainer, error);
+    embedding_pulls_destroy(trainer.rows);
     feed_stop(trainer.feed);
     struct lease_keeper_leave leave = {
         .status = status,
@@ -334,7 +387,6 @@ enum status trainer_run(const struct trainer_options *options, struct error *err
         .fatal = is_fatal(status),
     };
     lease_keeper_stop(trainer.keeper, &leave);
-    row_buffer_deinit(&trainer, &trainer.rows);
     for (unsigned i = 0; i < 2; i++)
         row_buffer_deinit(&trainer, &trainer.row_grads[i]);
     client_close(trainer.client);

@@ -415,11 +415,12 @@ static void a_section_describes_the_table_of_embeddings(void **state)
     assert_int_equal(config->embeddings.storage, CONFIG_F32);
     assert_int_equal(config->embeddings.wire, CONFIG_F32);
     assert_int_equal(config->embeddings.evict, CONFIG_EVICT_NONE);
+    assert_true(config->embeddings.look_ahead);
     assert_true(config->optimizer.embedding_rate == 0.1f);
     config_destroy(config);
     write_config("embeddings: {optimizer: ftrl, storage: bf16, wire: int8, admit_after: 3,\n"
                  "  evict: score, evict_seconds: 60, bytes_max: 9000000000,\n"
-                 "  cache_rows: 5000000000, cache_behind: 4}\n");
+                 "  cache_rows: 5000000000, cache_behind: 4, look_ahead: false}\n");
     config = load(path, NULL, NULL);
     assert_int_equal(config->embeddings.optimizer, CONFIG_FTRL);
     assert_int_equal(config->embeddings.storage, CONFIG_BF16);
@@ -430,6 +431,7 @@ static void a_section_describes_the_table_of_embeddings(void **state)
     assert_true(config->embeddings.bytes_max == UINT64_C(9000000000));
     assert_true(config->embeddings.cache_rows == UINT64_C(5000000000));
     assert_int_equal(config->embeddings.cache_behind, 4);
+    assert_false(config->embeddings.look_ahead);
     config_destroy(config);
     /* A limit of rows is a reason to evict, too. */
     config = load(NULL, "embeddings.evict=age", "servers.rows_max=10");

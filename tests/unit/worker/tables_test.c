@@ -35,6 +35,7 @@ static void with_tables(const struct config *changes, void (*check)(const struct
     config.optimizer = changes->optimizer;
     config.embeddings = changes->embeddings;
     config.servers.rows_max = changes->servers.rows_max;
+    config.consistency = changes->consistency;
     struct model *model = NULL;
     struct tables tables;
     struct error error = {0};
@@ -135,11 +136,47 @@ static void embeddings_have_what_their_section_says(void **state)
     with_tables(&config, check_rows);
 }
 
+static uint32_t expected_staleness;
+static bool expected_look_ahead;
+
+static void check_look_ahead(const struct tables *tables)
+{
+    assert_int_equal(tables->look_ahead, expected_look_ahead);
+    assert_int_equal(tables->embeddings.staleness, expected_staleness);
+}
+
+static void looking_ahead_stays_within_the_staleness_bound(void **state)
+{
+    (void)state;
+    const struct {
+        enum config_consistency mode;
+        uint32_t staleness;
+        bool wanted, look_ahead;
+        uint32_t bound; /* of the table */
+    } cases[] = {
+        {CONFIG_ASYNC, 0, true, true, 0}, {CONFIG_ASYNC, 0, false, false, 0},
+        {CONFIG_SSP, 0, true, false, 0},  {CONFIG_SSP, 1, true, true, 0},
+        {CONFIG_SSP, 5, true, true, 4},   {CONFIG_SSP, 5, false, false, 5},
+        {CONFIG_BSP, 0, true, false, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct config config = {0};
+        fill(&config);
+        config.consistency.mode = cases[i].mode;
+        config.consistency.staleness = cases[i].staleness;
+        config.embeddings.look_ahead = cases[i].wanted;
+        expected_staleness = cases[i].bound;
+        expected_look_ahead = cases[i].look_ahead;
+        with_tables(&config, check_look_ahead);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_table_has_its_optimizer),
         cmocka_unit_test(embeddings_have_what_their_section_says),
+        cmocka_unit_test(looking_ahead_stays_within_the_staleness_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
