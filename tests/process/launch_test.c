@@ -8,7 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <arpa/inet.h>
 #include <cmocka.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
 
 #include "common/file.h"
 #include "tests/support/process.h"
@@ -216,6 +220,36 @@ static void a_table_without_room_ends_the_run_with_its_name(void **state)
     remove_folder(launch.folder);
 }
 
+/* The answer of a process's stats endpoint, whose port stands in its log; empty when it is not
+ * there yet. */
+static void ask_stats(const struct launch *launch, const char *role, char *answer, size_t bytes)
+{
+    char path[FILE_PATH_BYTES];
+    char *text = NULL;
+    size_t log_bytes = 0, used = 0;
+    answer[0] = '\0';
+    assert_int_equal(file_path(path, NULL, "%s/logs/%s.log", launch->run_dir, role), STATUS_OK);
+    if (file_read_all(path, 16 << 20, &text, &log_bytes, NULL) != STATUS_OK) return;
+    static const char mark[] = "stats_listening address=127.0.0.1:";
+    const char *place = strstr(text, mark);
+    long port = place != NULL ? strtol(place + strlen(mark), NULL, 10) : 0;
+    free(text);
+    if (port == 0) return;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int descriptor = socket(AF_INET, SOCK_STREAM, 0);
+    struct timeval limit = {.tv_sec = 20};
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    static const char request[] = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    if (connect(descriptor, (struct sockaddr *)&address, sizeof address) == 0 &&
+        write(descriptor, request, sizeof request - 1) == sizeof request - 1) {
+        for (ssize_t got; (got = read(descriptor, answer + used, bytes - 1 - used)) > 0;)
+            used += (size_t)got;
+    }
+    answer[used] = '\0';
+    close(descriptor);
+}
+
 /* Runs launch.sh and demands an exit code and pieces of text on stderr; the run's folder must not
  * have come to be. */
 static void expect_refusal(struct launch *launch, int code, const char *const *pieces)
@@ -231,6 +265,46 @@ static void expect_refusal(struct launch *launch, int code, const char *const *p
     assert_false(file_exists(launch->run_dir));
     process_deinit(&process);
     remove_folder(launch->folder);
+}
+
+static double metric_in(const char *answer, const char *name)
+{
+    const char *place = strstr(answer, name);
+    return place != NULL ? strtod(place + strlen(name), NULL) : 0;
+}
+
+/* Rows were kept, left out by the servers, and counted. */
+static bool has_cache_metrics(void *context)
+{
+    static char answer[1 << 16];
+    ask_stats(context, "worker-0", answer, sizeof answer);
+    double hits = metric_in(answer, "\nanthill_worker_cache_rows_total{result=\"hit\"} ");
+    double misses = metric_in(answer, "\nanthill_worker_cache_rows_total{result=\"miss\"} ");
+    double saved = metric_in(answer, "\nanthill_worker_cache_saved_bytes_total ");
+    double kept = metric_in(answer, "\nanthill_worker_cache_rows ");
+    return hits > 0 && misses > 0 && saved > 0 && kept > 0 && kept <= 400;
+}
+
+static void a_run_with_kept_rows_in_a_short_form_trains_to_the_end(void **state)
+{
+    (void)state;
+    if (shared_data("cora") == NULL) skip();
+    struct launch launch;
+    struct process process = {0};
+    launch_init(&launch, "conf/cora-sage.yaml");
+    set(&launch, "network.transport=tcp");
+    set(&launch, "model.embedding=8");
+    set(&launch, "embeddings={cache_rows: 400, cache_behind: 8, wire: bf16}");
+    set(&launch, "train={epochs: 40, batch: 10, evaluate_every: 20}");
+    set(&launch, "expect.value=0.6");
+    process_start(&process, source_dir(), launch.argv);
+    assert_true(await(has_cache_metrics, &launch, 60));
+    int code = process_wait(&process, 120);
+    if (code != 0) show(&process);
+    assert_int_equal(code, 0);
+    assert_true(json_number(last_line(process.out), NULL, "epochs") == 40);
+    process_deinit(&process);
+    remove_folder(launch.folder);
 }
 
 static void an_unknown_key_is_named_with_file_and_line(void **state)
@@ -361,6 +435,7 @@ int main(void)
         cmocka_unit_test(eval_and_infer_agree_with_the_result_of_the_run),
         cmocka_unit_test(a_run_survives_the_death_of_each_kind_of_process),
         cmocka_unit_test(a_table_without_room_ends_the_run_with_its_name),
+        cmocka_unit_test(a_run_with_kept_rows_in_a_short_form_trains_to_the_end),
         cmocka_unit_test(an_unknown_key_is_named_with_file_and_line),
         cmocka_unit_test(a_model_that_does_not_fit_the_graph_is_refused),
         cmocka_unit_test(a_fanout_too_few_is_refused),
