@@ -1,19 +1,19 @@
 #include "worker/embedding_cache.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/check.h"
 #include "common/rng.h"
 
-#define NOT_KEPT UINT32_MAX
-#define AHEAD    16 /* keys between asking for memory and looking at it */
+#define NOT_KEPT    UINT32_MAX
+#define AHEAD       16 /* keys between asking for memory and looking at it */
+#define CHANCES_MAX 3
 
 struct kept_row {
     uint64_t key;
     uint32_t version;
-    bool used; /* since the hand was here */
+    uint8_t chances; /* rounds of the hand that it stays */
 };
 
 /* Kept rows fill places 0 to count - 1. The index has them by the hash of their key:
@@ -111,11 +111,11 @@ static uint32_t take_place(struct embedding_cache *cache)
         uint32_t place = cache->hand;
         struct kept_row *row = &cache->rows[place];
         cache->hand = place + 1 < cache->capacity ? place + 1 : 0;
-        if (!row->used) {
+        if (row->chances == 0) {
             index_remove(cache, row->key);
             return place;
         }
-        row->used = false;
+        row->chances--;
     }
 }
 
@@ -151,7 +151,7 @@ enum status embedding_cache_begin(struct embedding_cache *cache, const uint64_t 
         uint32_t place = cache->places[i];
         if (place == NOT_KEPT) continue;
         versions[i] = cache->rows[place].version;
-        cache->rows[place].used = true;
+        if (cache->rows[place].chances < CHANCES_MAX) cache->rows[place].chances++;
         memcpy(rows + (size_t)i * cache->dim, values_at(cache, place), cache->dim * sizeof *rows);
     }
     return STATUS_OK;

@@ -2,11 +2,14 @@
  * decide what is new enough (client_pull_newer): a copy is never used without asking them.
  *
  * A fixed number of rows, found by key through open addressing with linear probing. Which row goes
- * when another comes is decided by second chance: a hand goes round, a row that was used since the
- * hand's last visit stays, the first that was not goes. A row that is seen once thus leaves within
- * a round, a hub that each batch has stays; and a use costs one flag, where a list in the order of
- * use (LRU) would be rewritten for each row of each batch. Pure.
- * source: Corbato 1968, "A paging experiment with the Multics system" */
+ * when another comes is decided by a clock with counts: each use gives a row one more chance, up to
+ * three; a hand goes round, takes a chance from each row that has one, and stops at the first that
+ * has none. A row that is seen once thus leaves within a round, a hub that most batches have stays;
+ * and a use costs a count, where a list in the order of use (LRU) would be rewritten for each row
+ * of each batch. With keys by Zipf's law it keeps more of what is asked for than LRU or a clock
+ * with one flag. Pure.
+ * source: Corbato 1968, "A paging experiment with the Multics system" (the clock); Smith 1978,
+ * "Sequentiality and prefetching in database systems" (counts in place of a flag) */
 #ifndef ANTHILL_WORKER_EMBEDDING_CACHE_H
 #define ANTHILL_WORKER_EMBEDDING_CACHE_H
 

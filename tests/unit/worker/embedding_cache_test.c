@@ -153,7 +153,7 @@ struct likeness {
     struct {
         uint64_t key;
         uint32_t version;
-        bool used;
+        uint32_t chances;
     } rows[64];
 };
 
@@ -171,8 +171,8 @@ static void likeness_add(struct likeness *likeness, uint64_t key, uint32_t versi
     if (place < likeness->capacity) {
         likeness->count++;
     } else {
-        while (likeness->rows[likeness->hand].used) {
-            likeness->rows[likeness->hand].used = false;
+        while (likeness->rows[likeness->hand].chances > 0) {
+            likeness->rows[likeness->hand].chances--;
             likeness->hand = (likeness->hand + 1) % likeness->capacity;
         }
         place = likeness->hand;
@@ -180,7 +180,7 @@ static void likeness_add(struct likeness *likeness, uint64_t key, uint32_t versi
     }
     likeness->rows[place].key = key;
     likeness->rows[place].version = version;
-    likeness->rows[place].used = false;
+    likeness->rows[place].chances = 0;
 }
 
 /* Some of `universe` keys, each once, those in front more often. */
@@ -217,7 +217,7 @@ static void random_batch(struct rng *rng, struct embedding_cache *cache, struct 
         if (newer) send_row(keys[i], now, rows[i], &versions[i]);
         not_newer += !newer;
         if (kept) likeness->rows[found[i]].version = versions[i];
-        if (kept) likeness->rows[found[i]].used = true;
+        if (kept && likeness->rows[found[i]].chances < 3) likeness->rows[found[i]].chances++;
     }
     uint32_t kept_before = likeness->count;
     for (uint32_t i = 0; i < count; i++) {
