@@ -1,11 +1,15 @@
 #include "worker/embedding_pulls.h"
 
+#include <poll.h>
 #include <stdlib.h>
 
 #include "common/check.h"
+#include "common/clock.h"
 #include "common/metrics.h"
 #include "ps/row_codec.h"
 #include "worker/embedding_cache.h"
+
+#define END_WAIT_NS NS_PER_S
 
 struct pull {
     float *rows; /* [key_count, dim] in memory of the client, which shards reach directly */
@@ -67,14 +71,25 @@ enum status embedding_pulls_create(struct embedding_pulls **pulls_out,
     return STATUS_OK;
 }
 
+/* True when no answer is to come any more. Once the program is to stop client_wait only looks. */
+static bool await_end(struct client *client, uint64_t ticket)
+{
+    uint64_t end_ns = clock_now_ns() + END_WAIT_NS;
+    while (client_wait(client, ticket, NULL) == STATUS_STOPPED) {
+        if (clock_now_ns() >= end_ns) return false;
+        poll(NULL, 0, 1);
+    }
+    return true;
+}
+
 void embedding_pulls_destroy(struct embedding_pulls *pulls)
 {
     if (pulls == NULL) return;
     struct client *client = pulls->options.client;
     for (unsigned i = 0; i < 2; i++) {
         struct pull *pull = &pulls->pulls[i];
-        /* An answer that is still to come would be written here: then the memory stays. */
-        if (client_wait(client, pull->ticket, NULL) == STATUS_STOPPED) continue;
+        /* Where an answer would still be written the memory stays. */
+        if (!await_end(client, pull->ticket)) continue;
         client_memory_free(client, pull->rows);
         free(pull->versions);
     }

@@ -29,7 +29,9 @@ enum status embedding_pulls_create(struct embedding_pulls **pulls,
                                    const struct embedding_pulls_options *options,
                                    struct error *error) MUST_CHECK;
 
-/* Waits for the pull under way, unless the program is to stop. NULL does nothing. */
+/* Waits for the pull under way, once the program is to stop for a second at most. NULL does
+ * nothing.
+ */
 void embedding_pulls_destroy(struct embedding_pulls *pulls);
 
 /* Starts to pull keys[key_count], no key twice, key_count > 0. No other pull is under way. `keys`
