@@ -11,7 +11,8 @@
 enum { KEYS = 500, DIM = 8, BATCH_MAX = 200 };
 
 /* As cluster_sparse, with versions. */
-static uint32_t versioned_table(struct client *client, Anthill__Encoding encoding)
+static uint32_t table_of_mode(struct client *client, Anthill__Encoding encoding,
+                              Anthill__ConsistencyMode consistency)
 {
     Anthill__OptimizerSpec optimizer = ANTHILL__OPTIMIZER_SPEC__INIT;
     optimizer.rate = 1.0f;
@@ -20,12 +21,18 @@ static uint32_t versioned_table(struct client *client, Anthill__Encoding encodin
     spec.dim = DIM;
     spec.optimizer = &optimizer;
     spec.versioned = true;
+    spec.consistency = consistency;
     uint32_t table = 0;
     struct error error = {0};
     enum status status = client_table(client, &spec, &table, &error);
     if (status == STATUS_OK) status = client_set_encoding(client, table, encoding, &error);
     if (status != STATUS_OK) fail_msg("%s", error.text);
     return table;
+}
+
+static uint32_t versioned_table(struct client *client, Anthill__Encoding encoding)
+{
+    return table_of_mode(client, encoding, ANTHILL__CONSISTENCY_MODE__CONSISTENCY_ASYNC);
 }
 
 static struct embedding_pulls *create_pulls(struct client *client, uint32_t table,
@@ -323,6 +330,40 @@ static void the_next_rows_may_be_under_way_while_some_are_in_use(void **state)
     check_ahead(KEYS);
 }
 
+/* With a bound of 1 step 2 is to see all gradients of clock 0. Its rows are asked for at clock 1,
+ * while the other trainer is still at clock 0; the table has the bound that worker/tables gives it
+ * for that: 0. */
+static void rows_pulled_ahead_have_seen_what_the_bound_promises(void **state)
+{
+    (void)state;
+    struct cluster cluster = {0};
+    cluster_start(&cluster, true);
+    struct client *fast = cluster_client(&cluster, true, AWAIT_NS);
+    struct client *slow = cluster_client(&cluster, true, AWAIT_NS);
+    const Anthill__Encoding wire = ANTHILL__ENCODING__ENCODING_F32;
+    const Anthill__ConsistencyMode mode = ANTHILL__CONSISTENCY_MODE__CONSISTENCY_SSP;
+    uint32_t table = table_of_mode(fast, wire, mode);
+    assert_int_equal(table_of_mode(slow, wire, mode), table);
+    struct embedding_pulls *pulls = create_pulls(fast, table, wire, KEYS, 0);
+    uint64_t keys[KEYS];
+    static float rows[KEYS * DIM];
+    fill_keys(keys);
+    expect_rows(pull(pulls, keys, KEYS), KEYS, 0);
+    cluster_pull(slow, table, keys, KEYS, rows); /* both have entered, at clock 0 */
+    start(pulls, keys, KEYS);                    /* for step 1 */
+    push_to_all(fast, table, keys, 1.0f);
+    assert_int_equal(client_advance(fast, NULL), STATUS_OK);
+    expect_rows(finish(pulls), KEYS, 0);
+    start(pulls, keys, KEYS); /* for step 2 */
+    push_to_all(slow, table, keys, 10.0f);
+    assert_int_equal(client_advance(slow, NULL), STATUS_OK);
+    expect_rows(finish(pulls), KEYS, -11.0f);
+    embedding_pulls_destroy(pulls);
+    client_close(slow);
+    client_close(fast);
+    cluster_end(&cluster);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -344,6 +385,7 @@ int main(void)
         cmocka_unit_test(kept_rows_lack_no_more_pushes_than_they_may),
         cmocka_unit_test(a_server_that_comes_back_is_believed_and_not_the_kept_rows),
         cmocka_unit_test(the_next_rows_may_be_under_way_while_some_are_in_use),
+        cmocka_unit_test(rows_pulled_ahead_have_seen_what_the_bound_promises),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
