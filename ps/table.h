@@ -70,10 +70,10 @@ enum status table_pull_to(struct table *table, const uint64_unaligned *keys, uin
                           struct error *error) MUST_CHECK;
 
 /* The same for a caller that has copies (versioned tables): held[i] is the version of its copy of
- * keys[i], 0: none. Copies only rows that are more than `behind` newer, one after the other to
- * *sent places of target->rows (positions are not used), and sets versions[i] to the row's version;
- * 0: not copied. A version is the number of the table's push that last changed the row, so a row
- * left out lacks at most `behind` pushes. */
+ * keys[i], 0: none. A version is the number of the table's last push when the row was copied. Rows
+ * whose last change is at most `behind` pushes after the copy are left out; the others are copied,
+ * one after the other to *sent places of target->rows (positions are not used), and versions[i] is
+ * the new version; 0: left out. So what the caller has lacks at most `behind` pushes. */
 enum status table_pull_newer(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
                              const void *held, uint32_t behind, const struct row_target *target,
                              bool read_only, uint32_t *versions, uint32_t *sent,

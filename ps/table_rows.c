@@ -17,7 +17,6 @@
 /* The sweep goes round once in so many ticks, or pushes, whichever is sooner. */
 #define SWEEP_TICKS      64u
 #define SWEEP_PUSHES     (UINT32_C(1) << 28)
-#define VERSION_LAG_MAX  (UINT32_C(1) << 30)
 #define SCAN_ENTRIES     256u
 #define DELETED_KEYS_MIN 1024u
 

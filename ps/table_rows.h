@@ -20,6 +20,9 @@
 #include "ps/table.h"
 #include "ps/table_index.h"
 
+/* Versions are kept within this distance of the stamp, and copies beyond it are out of date. */
+#define VERSION_LAG_MAX (UINT32_C(1) << 30)
+
 /* The cut that is being taken, and what the next one needs. */
 struct table_cut {
     bool active, full;

@@ -223,6 +223,14 @@ enum status table_sparse_pull(struct table_sparse *table, const uint64_unaligned
     return status;
 }
 
+/* At most `behind` pushes lie between the copy and the last change of its row. */
+static inline bool is_new_enough(const struct table_rows *rows, const struct index_entry *entry,
+                                 uint32_t copy, uint32_t behind)
+{
+    if (!version_newer(entry->version, copy)) return rows->stamp - copy <= VERSION_LAG_MAX;
+    return entry->version - copy <= behind;
+}
+
 enum status table_sparse_pull_newer(struct table_sparse *table, const uint64_unaligned *keys,
                                     uint32_t key_count, const void *held, uint32_t behind,
                                     const struct row_target *target, bool read_only,
@@ -246,13 +254,13 @@ enum status table_sparse_pull_newer(struct table_sparse *table, const uint64_una
             ring[i % RING] = NULL;
             versions[i] = 0;
             if (entry != NULL) table_rows_used(rows, entry);
-            if (entry != NULL && copy != 0 && entry->version - copy <= behind) {
-                /* The copy is new enough. */
+            if (entry != NULL && copy != 0 && is_new_enough(rows, entry, copy, behind)) {
+                /* It is left out. */
             } else if (entry != NULL) {
                 const float *row = ring[i % RING] = table_rows_at(rows, entry);
                 prefetch_row(row, lines);
                 places[i % RING] = (*sent)++;
-                versions[i] = entry->version;
+                versions[i] = rows->stamp;
             } else {
                 /* Its place has to be known when the others' are, so it is kept in versions[]. */
                 versions[i] = (*sent)++;
@@ -266,7 +274,7 @@ enum status table_sparse_pull_newer(struct table_sparse *table, const uint64_una
         struct index_entry *entry = NULL;
         uint32_t i = table->missing[m];
         status = pull_missing(table, &output, versions[i], keys[i], read_only, &entry, error);
-        versions[i] = entry != NULL ? entry->version : rows->stamp;
+        versions[i] = rows->stamp;
     }
     return status;
 }
