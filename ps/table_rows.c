@@ -6,6 +6,7 @@
 
 #include "ps/initializer.h"
 #include "ps/row_codec.h"
+#include "ps/table_spec.h"
 
 #define NS_PER_USE_UNIT UINT64_C(10000000)
 #define USE_UNITS_PER_S 100u
@@ -20,6 +21,8 @@
 #define VERSION_LAG_MAX  (UINT32_C(1) << 30)
 #define SCAN_ENTRIES     256u
 #define DELETED_KEYS_MIN 1024u
+
+_Static_assert(TABLE_ADMIT_MAX <= ADMISSION_SIGHTINGS_MAX, "a key can be seen so often");
 
 enum status table_rows_init(struct table_rows *rows, const Anthill__TableSpec *spec)
 {
@@ -248,6 +251,7 @@ static bool sweep_entry(struct table_rows *rows, struct index_entry *entry)
     uint32_t seconds = rows->spec->evict_seconds;
     if (rows->stamp - entry->version > VERSION_LAG_MAX) {
         entry->version = rows->stamp - VERSION_LAG_MAX;
+        if (entry->version == 0) entry->version = 1; /* 0 is none */
     }
     if (seconds == 0) return false;
     uint64_t unused = rows->now - *row_store_use(&rows->store, entry->row_plus_one - 1);
@@ -274,7 +278,8 @@ static void sweep_some(struct table_rows *rows)
 
 void table_rows_tick(struct table_rows *rows, uint64_t now_ns)
 {
-    rows->now = (uint32_t)(now_ns / NS_PER_USE_UNIT);
+    if (rows->begun_ns == 0) rows->begun_ns = now_ns;
+    rows->now = (uint32_t)((now_ns - rows->begun_ns) / NS_PER_USE_UNIT);
     uint64_t turns = (rows->index.now.mask + 1) / (SCAN_ENTRIES / 4) + 1;
     uint64_t pushes = rows->stamp - rows->swept_stamp;
     uint64_t due = turns * pushes / SWEEP_PUSHES;

@@ -224,6 +224,31 @@ static void cuts_hold_while_versions_wrap(void **state)
     free(sink_state);
 }
 
+/* Version 0 would say that no row was sent. */
+static void a_version_that_is_raised_is_never_0(void **state)
+{
+    (void)state;
+    struct spec_fixture fixture;
+    fixture_sparse(&fixture, "nodes", DIM, SGD);
+    struct table_sparse table;
+    assert_int_equal(table_sparse_init(&table, &fixture.spec), STATUS_OK);
+    const uint64_t key = 5;
+    const uint32_t held = 0;
+    float values[DIM];
+    uint32_t version = 0, sent = 0;
+    const struct row_target target = {.rows = values};
+    table.rows.stamp = UINT32_MAX - 5; /* before the stamps wrap */
+    assert_int_equal(table_sparse_pull(&table, &key, 1, &target, false, &error), STATUS_OK);
+    table.rows.stamp = UINT32_C(1) << 30;
+    table_rows_tick(&table.rows, 0);
+    assert_int_equal(
+        table_sparse_pull_newer(&table, &key, 1, &held, 0, &target, false, &version, &sent, &error),
+        STATUS_OK);
+    assert_int_equal(sent, 1);
+    assert_int_not_equal(version, 0);
+    table_sparse_deinit(&table);
+}
+
 struct chunks_got {
     float first[3];
     unsigned count;
@@ -272,6 +297,7 @@ int main(void)
         cmocka_unit_test(cuts_hold_the_rows_of_their_beginning),
         cmocka_unit_test(after_an_abandoned_cut_the_next_is_of_all_rows),
         cmocka_unit_test(cuts_hold_while_versions_wrap),
+        cmocka_unit_test(a_version_that_is_raised_is_never_0),
         cmocka_unit_test(dense_cuts_hold_the_chunks_of_their_beginning),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

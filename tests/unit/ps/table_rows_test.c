@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "ps/admission.h"
+#include "ps/table_spec.h"
 #include "tests/unit/ps/ps_fixture.h"
 
 #define MS 1000000u
@@ -264,6 +265,28 @@ static void rows_unused_for_too_long_expire(void **state)
     table_destroy(table);
 }
 
+/* Rows are restored before the table is told the time: they count as used at its first tick. */
+static void restored_rows_expire_no_sooner_than_others(void **state)
+{
+    (void)state;
+    struct spec_fixture fixture;
+    fixture_sparse(&fixture, "nodes", 2, SGD);
+    fixture.spec.evict_seconds = 60;
+    struct table *table = fixture_table(&fixture);
+    const float stored[2] = {1, 2};
+    for (uint64_t key = 0; key < 100; key++)
+        assert_int_equal(table_restore_row(table, key, stored, false, &error), STATUS_OK);
+    uint64_t now_ns = 1000000 * NS_PER_S; /* the machine runs for long */
+    for (int second = 0; second <= 60; second++)
+        table_tick(table, now_ns += NS_PER_S);
+    assert_int_equal(table_row_count(table), 100);
+    for (int second = 0; second < 70; second++)
+        table_tick(table, now_ns += NS_PER_S);
+    assert_int_equal(table_row_count(table), 0);
+    assert_accounts(table);
+    table_destroy(table);
+}
+
 static void a_row_appears_at_the_sighting_that_was_asked_for(void **state)
 {
     (void)state;
@@ -289,6 +312,22 @@ static void a_row_appears_at_the_sighting_that_was_asked_for(void **state)
     assert_true(is_there(table, key));
     assert_int_equal(table_push(table, &key, 1, grads, 1, &error), STATUS_OK);
     assert_true(fixture_stored(table, key)[0] == first[0] - 1.0f);
+    table_destroy(table);
+}
+
+static void a_row_may_ask_for_as_many_sightings_as_a_spec_may_say(void **state)
+{
+    (void)state;
+    struct spec_fixture fixture;
+    fixture_sparse(&fixture, "nodes", 2, SGD);
+    fixture.spec.admit_after = TABLE_ADMIT_MAX;
+    struct table *table = fixture_table(&fixture);
+    float values[2];
+    for (uint32_t sighting = 1; sighting < TABLE_ADMIT_MAX; sighting++)
+        pull_one(table, 7, values);
+    assert_false(is_there(table, 7));
+    pull_one(table, 7, values);
+    assert_true(is_there(table, 7));
     table_destroy(table);
 }
 
@@ -321,7 +360,9 @@ int main(void)
         cmocka_unit_test(memory_stays_within_its_limit_with_eviction_and_without),
         cmocka_unit_test(a_push_does_not_evict_its_own_rows),
         cmocka_unit_test(rows_unused_for_too_long_expire),
+        cmocka_unit_test(restored_rows_expire_no_sooner_than_others),
         cmocka_unit_test(a_row_appears_at_the_sighting_that_was_asked_for),
+        cmocka_unit_test(a_row_may_ask_for_as_many_sightings_as_a_spec_may_say),
         cmocka_unit_test(sightings_are_not_undercounted_and_rarely_overcounted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
