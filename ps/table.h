@@ -123,7 +123,8 @@ uint32_t table_delete(struct table *table, const uint64_unaligned *keys, uint32_
 
 /* Puts keys from `cursor` on (0: from the first) into keys[keys_max], in the order of their hashes,
  * and returns the cursor to go on with; 0: these were the last. A row that is there all the while
- * is listed once, whatever comes and goes. keys_max >= 64. */
+ * is listed once, whatever comes and goes. Looks at no more than 16 times as many places: there may
+ * be few keys, or none, before the last. keys_max >= 64. */
 uint64_t table_scan(const struct table *table, uint64_t cursor, uint64_t *keys, uint32_t keys_max,
                     uint32_t *count);
 
