@@ -77,6 +77,35 @@ static void assigned_rows_have_these_values_and_the_state_of_new_ones(void **sta
     table_destroy(table);
 }
 
+/* Memory that rows once had is looked through in pieces. */
+static void a_scan_of_a_table_that_was_emptied_comes_in_pieces(void **state)
+{
+    (void)state;
+    enum { ROWS = 100000 };
+    struct spec_fixture fixture;
+    fixture_sparse(&fixture, "nodes", 1, SGD);
+    struct table *table = fixture_table(&fixture);
+    uint64_t *keys = calloc(ROWS, sizeof *keys), listed[64], cursor = 0;
+    float *values = calloc(ROWS, sizeof *values);
+    for (uint64_t i = 0; i < ROWS; i++)
+        keys[i] = i;
+    assert_int_equal(table_pull(table, keys, ROWS, values, false, &error), STATUS_OK);
+    assert_int_equal(table_delete(table, keys + 1, ROWS - 1), ROWS - 1);
+    uint32_t calls = 0, found = 0;
+    do {
+        uint32_t count;
+        cursor = table_scan(table, cursor, listed, 64, &count);
+        assert_true(count == 0 || listed[0] == keys[0]);
+        found += count;
+        calls++;
+    } while (cursor != 0);
+    assert_int_equal(found, 1);
+    assert_in_range(calls, 100, 1000); /* of 131,072 or 262,144 places */
+    free(keys);
+    free(values);
+    table_destroy(table);
+}
+
 /* Keys in use come and go at random; what is left is what a plain list says. */
 static void any_mixture_of_requests_keeps_the_right_rows(void **state)
 {
@@ -237,6 +266,32 @@ static void a_push_does_not_evict_its_own_rows(void **state)
     table_destroy(table);
 }
 
+/* However few rows of a full table are not the push's own, they are found. */
+static void a_push_evicts_what_few_other_rows_there_are(void **state)
+{
+    (void)state;
+    enum { ROWS = 20000, OTHERS = 10 };
+    struct table *table = limited_table(ANTHILL__EVICT_KIND__EVICT_AGE, ROWS, 0);
+    uint64_t *keys = calloc(ROWS + 1, sizeof *keys);
+    float *floats = calloc((ROWS + 1) * 16, sizeof *floats);
+    for (uint64_t i = 0; i <= ROWS; i++)
+        keys[i] = i;
+    assert_int_equal(table_pull(table, keys, ROWS, floats, false, &error), STATUS_OK);
+    for (uint64_t i = 0; i < OTHERS; i++)
+        keys[i] = ROWS + 1 + i;
+    for (uint32_t i = 0; i < (ROWS + 1) * 16; i++)
+        floats[i] = 1;
+    assert_int_equal(table_push(table, keys, ROWS, floats, 1, &error), STATUS_OK);
+    for (uint32_t i = 0; i < ROWS; i++)
+        assert_true(fixture_stored(table, keys[i])[0] == -1.0f);
+    assert_int_equal(table_push(table, keys, ROWS + 1, floats, 1, &error), STATUS_NOMEM);
+    assert_true(fixture_stored(table, keys[0])[0] == -1.0f);
+    assert_accounts(table);
+    free(keys);
+    free(floats);
+    table_destroy(table);
+}
+
 static void rows_unused_for_too_long_expire(void **state)
 {
     (void)state;
@@ -354,11 +409,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(deleted_rows_start_anew_and_their_memory_is_used_again),
         cmocka_unit_test(assigned_rows_have_these_values_and_the_state_of_new_ones),
+        cmocka_unit_test(a_scan_of_a_table_that_was_emptied_comes_in_pieces),
         cmocka_unit_test(any_mixture_of_requests_keeps_the_right_rows),
         cmocka_unit_test(a_full_table_evicts_what_was_not_used_for_longest),
         cmocka_unit_test(a_full_table_evicts_what_has_the_lowest_score),
         cmocka_unit_test(memory_stays_within_its_limit_with_eviction_and_without),
         cmocka_unit_test(a_push_does_not_evict_its_own_rows),
+        cmocka_unit_test(a_push_evicts_what_few_other_rows_there_are),
         cmocka_unit_test(rows_unused_for_too_long_expire),
         cmocka_unit_test(restored_rows_expire_no_sooner_than_others),
         cmocka_unit_test(a_row_appears_at_the_sighting_that_was_asked_for),
