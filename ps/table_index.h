@@ -55,8 +55,8 @@ void table_index_deinit(struct table_index *index);
 enum status table_index_add(struct table_index *index, uint64_t key, uint32_t row,
                             uint32_t version) MUST_CHECK;
 
-/* So many keys more can be added without an error, if each comes with a table_index_move of twice
- * as many slots. errors   STATUS_NOMEM */
+/* So many keys more can be added without an error.
+ *   errors   STATUS_NOMEM */
 enum status table_index_reserve(struct table_index *index, uint64_t keys) MUST_CHECK;
 
 /* Removes the entry that table_index_find found; other entries may move. */
