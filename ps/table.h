@@ -115,9 +115,10 @@ enum status table_push_prepare(struct table *table, const uint64_unaligned *keys
                                uint32_t key_count, const float_unaligned *grads,
                                struct error *error) MUST_CHECK;
 
-/* Sparse tables: rows get these values and the state of new rows; missing ones are created,
- * admitted or not. shapes   keys[key_count], values[key_count, dim] errors   STATUS_INVALID for a
- * NaN or an infinity, STATUS_NOMEM; nothing is set then */
+/* Sparse tables: rows get these values and the state of new rows; missing ones are created, whether
+ * their keys are admitted or not.
+ *   shapes   keys[key_count], values[key_count, dim]
+ *   errors   STATUS_INVALID for a NaN or an infinity, STATUS_NOMEM; nothing is set then */
 enum status table_assign(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
                          const float_unaligned *values, struct error *error) MUST_CHECK;
 
