@@ -14,7 +14,7 @@ enum {
     UNITS_MAX = 1 << 20,
     LAYERS_MAX = 256,
     HOPS_MAX = 16,
-    ADMIT_MAX = 1 << 20,
+    ADMIT_MAX = 255, /* as a server counts */
 };
 
 /* Notes the fault and returns false. */
@@ -203,6 +203,11 @@ static bool embeddings_hold(const struct config *config, struct config_fault *fa
         return wrong(fault, "embeddings.evict",
                      "nothing to evict for: servers.rows_max, embeddings.bytes_max and "
                      "embeddings.evict_seconds are 0");
+    }
+    if (config->embeddings.evict == CONFIG_EVICT_SCORE && config->embeddings.evict_seconds != 0) {
+        return wrong(fault, "embeddings.evict_seconds",
+                     "%u, but with embeddings.evict score rows do not keep when they were used",
+                     config->embeddings.evict_seconds);
     }
     if (config->embeddings.cache_behind != 0 && config->embeddings.cache_rows == 0) {
         return wrong(fault, "embeddings.cache_behind", "%u, but embeddings.cache_rows is 0",

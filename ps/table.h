@@ -73,17 +73,21 @@ enum status table_pull_to(struct table *table, const uint64_unaligned *keys, uin
  * keys[i], 0: none. A version is the number of the table's last push when the row was copied. Rows
  * whose last change is at most `behind` pushes after the copy are left out; the others are copied,
  * one after the other to *sent places of target->rows (positions are not used), and versions[i] is
- * the new version; 0: left out. So what the caller has lacks at most `behind` pushes. */
+ * the new version; 0: left out. So what the caller has lacks at most
+ * `behind` pushes. (Removals have numbers, too.) A key without a row is always sent. The rest is as
+ * in table_pull_to. */
 enum status table_pull_newer(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
                              const void *held, uint32_t behind, const struct row_target *target,
                              bool read_only, uint32_t *versions, uint32_t *sent,
                              struct error *error) MUST_CHECK;
 
 /* One step of the optimizer for each row of `keys` along its gradient; gradients of a key that
- * stands twice are summed first. A key that is not admitted yet is counted and its gradient
- * dropped. The keys were checked by table_floats. clock    for the learning-rate schedule errors
- * STATUS_INVALID when a gradient is NaN or infinite, with the table's name (dense: and the
- * tensor's); STATUS_NOMEM as table_pull_to. Nothing is applied then */
+ * stands twice are summed first. Where keys are admitted after sightings, which pulls are, a
+ * gradient without a row is dropped. The keys were checked by table_floats.
+ *   units    clock: for the learning-rate schedule
+ *   errors   STATUS_INVALID when a gradient is NaN or infinite, with the table's name (dense: and
+ *            the tensor's); STATUS_NOMEM as table_pull_to; nothing is applied then, but rows may
+ *            have appeared, and others been evicted for them */
 enum status table_push_from(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
                             const struct row_source *source, float rate_scale, uint64_t clock,
                             struct error *error) MUST_CHECK;
@@ -107,12 +111,13 @@ static inline enum status table_push(struct table *table, const uint64_unaligned
 }
 
 /* Fails as table_push would and creates the rows that are missing, without a step: what passed can
- * be summed up and pushed later. */
+ * be summed up and pushed later. Until then rows may be evicted, expire and be deleted. */
 enum status table_push_prepare(struct table *table, const uint64_unaligned *keys,
                                uint32_t key_count, const float_unaligned *grads,
                                struct error *error) MUST_CHECK;
 
-/* Sparse tables: rows get these values and the state of new rows; missing ones are created.
+/* Sparse tables: rows get these values and the state of new rows; missing ones are created, whether
+ * their keys are admitted or not.
  *   shapes   keys[key_count], values[key_count, dim]
  *   errors   STATUS_INVALID for a NaN or an infinity, STATUS_NOMEM; nothing is set then */
 enum status table_assign(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
@@ -123,7 +128,8 @@ uint32_t table_delete(struct table *table, const uint64_unaligned *keys, uint32_
 
 /* Puts keys from `cursor` on (0: from the first) into keys[keys_max], in the order of their hashes,
  * and returns the cursor to go on with; 0: these were the last. A row that is there all the while
- * is listed once, whatever comes and goes. keys_max >= 64. */
+ * is listed once, whatever comes and goes. Looks at no more than 16 times as many places: there may
+ * be few keys, or none, before the last. keys_max >= 64. */
 uint64_t table_scan(const struct table *table, uint64_t cursor, uint64_t *keys, uint32_t keys_max,
                     uint32_t *count);
 

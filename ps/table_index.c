@@ -50,13 +50,14 @@ void table_index_move(struct table_index *index, uint64_t slots)
 {
     if (index->old.entries == NULL) return;
     uint64_t left = index->old.mask + 1 - index->old_next;
-    uint64_t end = index->old_next + (slots < left ? slots : left);
-    for (uint64_t slot = index->old_next; slot < end; slot++) {
+    uint64_t end = index->old_next + (slots < left ? slots : left), slot = index->old_next;
+    for (bool empty = true; slot < end || (!empty && slot <= index->old.mask); slot++) {
         const struct index_entry *entry = &index->old.entries[slot];
-        if (entry->row_plus_one != 0) array_put(&index->now, entry);
+        empty = entry->row_plus_one == 0;
+        if (!empty) array_put(&index->now, entry);
     }
-    index->old_next = end;
-    if (end > index->old.mask) array_deinit(&index->old);
+    index->old_next = slot;
+    if (slot > index->old.mask) array_deinit(&index->old);
 }
 
 static enum status begin_growing(struct table_index *index)
@@ -83,7 +84,7 @@ enum status table_index_reserve(struct table_index *index, uint64_t keys)
     uint64_t count = index->count + keys;
     enum status status = STATUS_OK;
     /* One growth may come on the way; a small index that needs more of them has them now. */
-    while (status == STATUS_OK && !has_room(&index->now, count / 2))
+    while (status == STATUS_OK && !has_room(&index->now, (count + 1) / 2))
         status = begin_growing(index);
     if (status != STATUS_OK || has_room(&index->now, count) || index->spare.entries != NULL) {
         return status;

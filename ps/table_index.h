@@ -2,8 +2,9 @@
  * apart from the rows so that a search touches one or two cache lines. Pure.
  *
  * Growing doubles the capacity without a pause: the old array stays beside the new one and is
- * copied a bounded number of slots at a time (table_index_move). What is copied stays where it was
- * and counts no more: an entry of the old array is valid from slot `old_next` on.
+ * copied a number of slots at a time (table_index_move). What is copied stays where it was and
+ * counts no more: an entry of the old array is valid from slot `old_next` on. The slot before
+ * that one is empty, and stays so: no search goes from one part into the other.
  *
  *     old  [ b . a d ]             slots 0 and 1 are copied: b counts no more
  *     new  [ b . e . . . . . ]     e was added since; a and d are found in old
@@ -54,15 +55,16 @@ void table_index_deinit(struct table_index *index);
 enum status table_index_add(struct table_index *index, uint64_t key, uint32_t row,
                             uint32_t version) MUST_CHECK;
 
-/* So many keys more can be added without an error, if each comes with a table_index_move of twice
- * as many slots. errors   STATUS_NOMEM */
+/* So many keys more can be added without an error.
+ *   errors   STATUS_NOMEM */
 enum status table_index_reserve(struct table_index *index, uint64_t keys) MUST_CHECK;
 
 /* Removes the entry that table_index_find found; other entries may move. */
 void table_index_remove(struct table_index *index, struct index_entry *entry);
 
-/* Copies up to `slots` slots of the old array, if it grows. A caller that gives every request at
- * least twice the keys that it may add never meets a full array with an old one beside it. */
+/* Copies `slots` slots of the old array, if it grows, and goes on to the next empty one. A caller
+ * that gives every request at least twice the keys that it may add never meets a full array with an
+ * old one beside it. */
 void table_index_move(struct table_index *index, uint64_t slots);
 
 /* Memory of the arrays; and when one more key is added. */

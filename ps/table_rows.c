@@ -6,19 +6,21 @@
 
 #include "ps/initializer.h"
 #include "ps/row_codec.h"
+#include "ps/table_spec.h"
 
 #define NS_PER_USE_UNIT UINT64_C(10000000)
 #define USE_UNITS_PER_S 100u
 /* An eviction looks at about 30 rows in a few places and takes the worst: that comes close to the
  * true order. Rows of one place alone would be used up sooner than others. */
-#define SAMPLE_PLACES  4u
-#define PLACE_ENTRIES  32u
-#define EVICTION_TRIES 64u
+#define SAMPLE_PLACES 4u
+#define PLACE_ENTRIES 32u
 /* The sweep goes round once in so many ticks, or pushes, whichever is sooner. */
-#define SWEEP_TICKS      64u
+#define SWEEP_TICKS      256u
 #define SWEEP_PUSHES     (UINT32_C(1) << 28)
 #define SCAN_ENTRIES     256u
 #define DELETED_KEYS_MIN 1024u
+
+_Static_assert(TABLE_ADMIT_MAX <= ADMISSION_SIGHTINGS_MAX, "a key can be seen so often");
 
 enum status table_rows_init(struct table_rows *rows, const Anthill__TableSpec *spec)
 {
@@ -145,7 +147,10 @@ static uint32_t take_sample(struct table_rows *rows, bool in_turn, struct index_
 
 static bool evict_one(struct table_rows *rows, bool in_push)
 {
-    for (uint32_t i = 0; i < EVICTION_TRIES; i++) {
+    /* Samples in turn, every other one, go round at least once before it is given up: that is for
+     * pushes of nearly all rows. */
+    uint64_t tries = 8 * (rows->index.now.mask + 1) / (SAMPLE_PLACES * PLACE_ENTRIES);
+    for (uint64_t i = 0; i < tries; i++) {
         struct index_entry *entries[SAMPLE_PLACES * PLACE_ENTRIES];
         uint32_t entry_count = take_sample(rows, i % 2 == 1, entries);
         struct index_entry *victim = choose_victim(rows, entries, entry_count, in_push);
@@ -247,6 +252,7 @@ static bool sweep_entry(struct table_rows *rows, struct index_entry *entry)
     uint32_t seconds = rows->spec->evict_seconds;
     if (rows->stamp - entry->version > VERSION_LAG_MAX) {
         entry->version = rows->stamp - VERSION_LAG_MAX;
+        if (entry->version == 0) entry->version = 1; /* 0 is none */
     }
     if (seconds == 0) return false;
     uint64_t unused = rows->now - *row_store_use(&rows->store, entry->row_plus_one - 1);
@@ -259,6 +265,8 @@ static void sweep_some(struct table_rows *rows)
     uint64_t keys[SCAN_ENTRIES];
     uint32_t entry_count = 0, key_count = 0;
     table_index_scan(&rows->index, &rows->sweep_cursor, entries, SCAN_ENTRIES, &entry_count);
+    for (uint32_t i = 0; rows->tracks_use && i < entry_count; i++)
+        __builtin_prefetch(row_store_use(&rows->store, entries[i]->row_plus_one - 1), 0, 2);
     for (uint32_t i = 0; i < entry_count; i++) {
         if (sweep_entry(rows, entries[i])) keys[key_count++] = entries[i]->key;
     }
@@ -273,7 +281,8 @@ static void sweep_some(struct table_rows *rows)
 
 void table_rows_tick(struct table_rows *rows, uint64_t now_ns)
 {
-    rows->now = (uint32_t)(now_ns / NS_PER_USE_UNIT);
+    if (rows->begun_ns == 0) rows->begun_ns = now_ns;
+    rows->now = (uint32_t)((now_ns - rows->begun_ns) / NS_PER_USE_UNIT);
     uint64_t turns = (rows->index.now.mask + 1) / (SCAN_ENTRIES / 4) + 1;
     uint64_t pushes = rows->stamp - rows->swept_stamp;
     uint64_t due = turns * pushes / SWEEP_PUSHES;

@@ -1,11 +1,12 @@
 /* The rows of a sparse table from their creation to their end: admission, limits, eviction, expiry,
  * deletion, and cuts. For ps/table_sparse and ps/table only; contracts stand in table.h. Pure.
  *
- * An entry's version is the number of the push that last changed the row (`stamp` counts pushes),
- * and one number serves four ends: a client's copy is compared with it; a key whose version is the
- * present stamp stands twice in the push; rows of this push are not evicted; and a cut takes the
- * rows that are newer than the cut before. Comparisons are of differences, so that stamps may wrap:
- * the sweep (table_rows_tick) raises versions that fall behind by a quarter of the range. */
+ * An entry's version is the number of the push that last changed the row, and one number serves
+ * three ends: a client's copy is compared with it; rows whose version is the present stamp are
+ * those of this push, and are not evicted; and a cut takes the rows that are newer than the cut
+ * before. `stamp` counts pushes, and removals and cuts too. Comparisons are of differences, so that
+ * stamps may wrap: the sweep (table_rows_tick) raises versions that fall behind by a quarter of the
+ * range. No stamp and no version is 0. */
 #ifndef ANTHILL_PS_TABLE_ROWS_H
 #define ANTHILL_PS_TABLE_ROWS_H
 
@@ -53,7 +54,8 @@ struct table_rows {
     struct row_store store;
     struct admission admission;
     uint32_t stamp;
-    uint32_t now; /* time of uses, in units of 10 ms */
+    uint64_t begun_ns; /* the first tick; rows that were restored before count as used then */
+    uint32_t now;      /* time of uses, in units of 10 ms since */
     uint64_t eviction_serial, sweep_cursor;
     uint32_t swept_stamp; /* when the sweep last began */
     struct table_stats stats;

@@ -438,7 +438,7 @@ enum status table_sparse_push(struct table_sparse *table, const uint64_unaligned
 {
     enum status status = check_push(table, keys, key_count, gradients, batch, error);
     if (status != STATUS_OK) return status;
-    if (table_rows_reserve(&table->rows, key_count)) {
+    if (!push_creates(table) || table_rows_reserve(&table->rows, key_count)) {
         return push_at_once(table, keys, key_count, gradients, batch, rate, error);
     }
     status = find_rows(table, keys, key_count, batch, error);
@@ -521,14 +521,16 @@ uint64_t table_sparse_scan(const struct table_sparse *table, uint64_t cursor, ui
                            uint32_t keys_max, uint32_t *count)
 {
     struct index_entry *entries[SCAN_ENTRIES];
+    uint64_t looked = 0;
     *count = 0;
     do {
         uint32_t left = keys_max - *count, entry_count = 0;
-        table_index_scan(&table->rows.index, &cursor, entries,
-                         left < SCAN_ENTRIES ? left : SCAN_ENTRIES, &entry_count);
+        uint32_t most = left < SCAN_ENTRIES ? left : SCAN_ENTRIES;
+        table_index_scan(&table->rows.index, &cursor, entries, most, &entry_count);
         for (uint32_t i = 0; i < entry_count; i++)
             keys[(*count)++] = entries[i]->key;
-    } while (cursor != 0 && keys_max - *count >= 64);
+        looked += most / 2;
+    } while (cursor != 0 && keys_max - *count >= 64 && looked < 16 * (uint64_t)keys_max);
     return cursor;
 }
 

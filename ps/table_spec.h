@@ -17,7 +17,7 @@
 #define TABLE_DIM_MAX        65536u
 #define TABLE_TENSORS_MAX    4096u
 #define TABLE_NAME_BYTES_MAX 255
-#define TABLE_ADMIT_MAX      (1u << 20)
+#define TABLE_ADMIT_MAX      255u
 
 /* Refuses specs that cannot work: dim 0, no tensors, NaN rates, eviction without a limit, what only
  * sparse tables have on a dense one, ...: STATUS_CONFIG, with the table's name. */

@@ -263,6 +263,12 @@ static enum status check_room(const Anthill__TableSpec *spec, struct error *erro
                          spec->name,
                          spec->evict == ANTHILL__EVICT_KIND__EVICT_AGE ? "age" : "score");
     }
+    if (spec->evict == ANTHILL__EVICT_KIND__EVICT_SCORE && spec->evict_seconds != 0) {
+        return error_set(error, STATUS_CONFIG,
+                         "table \"%s\": evict by score and evict_seconds %u: a row keeps how often "
+                         "it was used, or when; one of the two expected",
+                         spec->name, spec->evict_seconds);
+    }
     if (spec->bytes_max != 0 && spec->bytes_max < row_bytes(spec)) {
         return error_set(error, STATUS_CONFIG,
                          "table \"%s\": bytes_max %" PRIu64 " has no room for a row of %" PRIu64

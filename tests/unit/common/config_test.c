@@ -368,7 +368,7 @@ static void values_out_of_range_are_named_with_who_set_them(void **state)
         {"optimizer.clip_norm=-1", "optimizer.clip_norm: -1 is less than 0"},
         {"embeddings.storage=int8", "embeddings.storage: 'int8' is not one of f32, bf16"},
         {"embeddings.wire=f16", "embeddings.wire: 'f16' is not one of f32, bf16, int8"},
-        {"embeddings.admit_after=1048577", "embeddings.admit_after: 1048577 is more than 1048576"},
+        {"embeddings.admit_after=256", "embeddings.admit_after: 256 is more than 255"},
         {"embeddings.evict=age",
          "embeddings.evict: nothing to evict for: servers.rows_max, embeddings.bytes_max and "
          "embeddings.evict_seconds are 0"},
@@ -419,14 +419,14 @@ static void a_section_describes_the_table_of_embeddings(void **state)
     assert_true(config->optimizer.embedding_rate == 0.1f);
     config_destroy(config);
     write_config("embeddings: {optimizer: ftrl, storage: bf16, wire: int8, admit_after: 3,\n"
-                 "  evict: score, evict_seconds: 60, bytes_max: 9000000000,\n"
+                 "  evict: age, evict_seconds: 60, bytes_max: 9000000000,\n"
                  "  cache_rows: 5000000000, cache_behind: 4, look_ahead: false}\n");
     config = load(path, NULL, NULL);
     assert_int_equal(config->embeddings.optimizer, CONFIG_FTRL);
     assert_int_equal(config->embeddings.storage, CONFIG_BF16);
     assert_int_equal(config->embeddings.wire, CONFIG_INT8);
     assert_int_equal(config->embeddings.admit_after, 3);
-    assert_int_equal(config->embeddings.evict, CONFIG_EVICT_SCORE);
+    assert_int_equal(config->embeddings.evict, CONFIG_EVICT_AGE);
     assert_int_equal(config->embeddings.evict_seconds, 60);
     assert_true(config->embeddings.bytes_max == UINT64_C(9000000000));
     assert_true(config->embeddings.cache_rows == UINT64_C(5000000000));
@@ -436,6 +436,10 @@ static void a_section_describes_the_table_of_embeddings(void **state)
     /* A limit of rows is a reason to evict, too. */
     config = load(NULL, "embeddings.evict=age", "servers.rows_max=10");
     config_destroy(config);
+    write_config("servers: {rows_max: 10}\nembeddings: {evict: score, evict_seconds: 60}\n");
+    struct error error = {0};
+    assert_int_equal(config_load(&config, path, NULL, 0, &error), STATUS_CONFIG);
+    assert_non_null(strstr(error.text, "embeddings.evict_seconds: 60, but with"));
 }
 
 static void the_run_to_compare_with_is_checked_too(void **state)

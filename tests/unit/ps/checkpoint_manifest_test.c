@@ -42,7 +42,8 @@ static void fill(struct spec_fixture *fixture, struct rng *rng, Anthill__Optimiz
     spec->storage = (Anthill__StorageKind)rng_below(rng, 2);
     spec->admit_after = (uint32_t)rng_below(rng, TABLE_ADMIT_MAX + 1);
     spec->evict = (Anthill__EvictKind)rng_below(rng, 3);
-    spec->evict_seconds = (uint32_t)rng_u64(rng);
+    spec->evict_seconds =
+        spec->evict == ANTHILL__EVICT_KIND__EVICT_SCORE ? 0 : (uint32_t)rng_u64(rng);
     spec->versioned = rng_below(rng, 2) == 0;
     Anthill__OptimizerSpec *optimizer = &fixture->optimizer;
     float *const floats[] = {

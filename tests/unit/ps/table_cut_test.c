@@ -59,7 +59,7 @@ static void assert_images_equal(const struct image *left, const struct image *ri
     }
 }
 
-/* A few keys pulled, pushed, deleted or assigned. */
+/* A few keys pulled, pushed, deleted or assigned; time passes. */
 static void disturb(struct table *table, struct rng *rng, uint32_t requests)
 {
     for (uint32_t r = 0; r < requests; r++) {
@@ -69,6 +69,8 @@ static void disturb(struct table *table, struct rng *rng, uint32_t requests)
             keys[i] = key_of(rng_below(rng, KEYS));
         for (uint32_t i = 0; i < 20 * DIM; i++)
             floats[i] = (float)rng_below(rng, 100);
+        static uint64_t now_ns = 1;
+        table_tick(table, now_ns += rng_below(rng, 1000000000));
         switch (rng_below(rng, 6)) {
         case 0:
             (void)table_delete(table, keys, 10);
@@ -86,21 +88,28 @@ static void disturb(struct table *table, struct rng *rng, uint32_t requests)
     }
 }
 
-static struct table *make_table(void)
+/* What removes rows besides requests. */
+enum removal { NOTHING, EVICTION, EXPIRY, REMOVALS };
+
+static struct table *make_table(enum removal removal)
 {
     struct spec_fixture fixture;
     fixture_sparse(&fixture, "nodes", DIM, ADAGRAD);
     fixture.spec.init = ANTHILL__INIT_KIND__INIT_UNIFORM;
     fixture.spec.init_scale = 1;
+    if (removal == EVICTION) {
+        fixture.spec.evict = ANTHILL__EVICT_KIND__EVICT_AGE;
+        fixture.spec.rows_max = 1500;
+    }
+    if (removal == EXPIRY) fixture.spec.evict_seconds = 40;
     return fixture_table(&fixture);
 }
 
 /* Full cuts and those of changes alone, one upon the other, give what the table held when each
  * began, whatever was done meanwhile. */
-static void cuts_hold_the_rows_of_their_beginning(void **state)
+static void check_cuts(enum removal removal)
 {
-    (void)state;
-    struct table *table = make_table();
+    struct table *table = make_table(removal);
     struct image *stored = calloc(1, sizeof *stored), *expected = calloc(1, sizeof *expected);
     struct sink_state *sink_state = calloc(1, sizeof *sink_state);
     struct rng rng = rng_make(fixture_seed());
@@ -132,17 +141,28 @@ static void cuts_hold_the_rows_of_their_beginning(void **state)
         }
     }
     assert_true(incremental > 25);
+    struct table_stats stats;
+    table_stats(table, &stats);
+    assert_int_equal(stats.evicted > 100, removal == EVICTION);
+    assert_int_equal(stats.expired > 100, removal == EXPIRY);
     table_destroy(table);
     free(stored);
     free(expected);
     free(sink_state);
 }
 
+static void cuts_hold_the_rows_of_their_beginning(void **state)
+{
+    (void)state;
+    for (enum removal removal = 0; removal < REMOVALS; removal++)
+        check_cuts(removal);
+}
+
 static void after_an_abandoned_cut_the_next_is_of_all_rows(void **state)
 {
     (void)state;
     for (int ended = 0; ended < 2; ended++) {
-        struct table *table = make_table();
+        struct table *table = make_table(NOTHING);
         struct image *stored = calloc(1, sizeof *stored);
         struct sink_state *sink_state = calloc(1, sizeof *sink_state);
         struct rng rng = rng_make(fixture_seed());
@@ -224,6 +244,31 @@ static void cuts_hold_while_versions_wrap(void **state)
     free(sink_state);
 }
 
+/* Version 0 would say that no row was sent. */
+static void a_version_that_is_raised_is_never_0(void **state)
+{
+    (void)state;
+    struct spec_fixture fixture;
+    fixture_sparse(&fixture, "nodes", DIM, SGD);
+    struct table_sparse table;
+    assert_int_equal(table_sparse_init(&table, &fixture.spec), STATUS_OK);
+    const uint64_t key = 5;
+    const uint32_t held = 0;
+    float values[DIM];
+    uint32_t version = 0, sent = 0;
+    const struct row_target target = {.rows = values};
+    table.rows.stamp = UINT32_MAX - 5; /* before the stamps wrap */
+    assert_int_equal(table_sparse_pull(&table, &key, 1, &target, false, &error), STATUS_OK);
+    table.rows.stamp = UINT32_C(1) << 30;
+    table_rows_tick(&table.rows, 0);
+    assert_int_equal(
+        table_sparse_pull_newer(&table, &key, 1, &held, 0, &target, false, &version, &sent, &error),
+        STATUS_OK);
+    assert_int_equal(sent, 1);
+    assert_int_not_equal(version, 0);
+    table_sparse_deinit(&table);
+}
+
 struct chunks_got {
     float first[3];
     unsigned count;
@@ -272,6 +317,7 @@ int main(void)
         cmocka_unit_test(cuts_hold_the_rows_of_their_beginning),
         cmocka_unit_test(after_an_abandoned_cut_the_next_is_of_all_rows),
         cmocka_unit_test(cuts_hold_while_versions_wrap),
+        cmocka_unit_test(a_version_that_is_raised_is_never_0),
         cmocka_unit_test(dense_cuts_hold_the_chunks_of_their_beginning),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -215,6 +215,91 @@ static void rows_are_left_out_while_a_copy_is_new_enough(void **state)
     table_destroy(table);
 }
 
+/* What a client keeps of rows that come and go. */
+enum { COPIES = 40, ASKED = 8 };
+struct kept {
+    uint32_t versions[COPIES];
+    float copies[COPIES];
+    uint64_t left_out;
+};
+
+/* Asks for rows, and compares what is kept then with what the table has. */
+static void refresh_kept(struct table *table, struct kept *kept, const uint64_t *asked,
+                         bool read_only, bool evicts)
+{
+    uint32_t held[ASKED], now[ASKED], sent = 0, taken = 0;
+    float rows[ASKED], read[ASKED], stored;
+    const struct row_target target = {.rows = rows};
+    for (uint32_t i = 0; i < ASKED; i++)
+        held[i] = kept->versions[asked[i]];
+    assert_int_equal(
+        table_pull_newer(table, asked, ASKED, held, 0, &target, read_only, now, &sent, &error),
+        STATUS_OK);
+    assert_int_equal(table_pull(table, asked, ASKED, read, true, &error), STATUS_OK);
+    for (uint32_t i = 0; i < ASKED; i++) {
+        kept->left_out += now[i] == 0;
+        if (now[i] == 0) continue;
+        kept->versions[asked[i]] = now[i];
+        kept->copies[asked[i]] = rows[taken++];
+    }
+    assert_int_equal(taken, sent);
+    for (uint32_t i = 0; i < ASKED; i++) {
+        /* A row may have been evicted for another of the same request. */
+        if (evicts && !table_stored(table, asked[i], &stored)) continue;
+        assert_true(kept->copies[asked[i]] == read[i]);
+    }
+}
+
+enum { UNLIMITED, EVICTING, EXPIRING, ADMITTING, TABLES };
+
+static struct table *make_table_with_removals(int kind)
+{
+    struct spec_fixture fixture;
+    fixture_sparse(&fixture, "nodes", 1, SGD);
+    fixture.spec.init = ANTHILL__INIT_KIND__INIT_UNIFORM;
+    fixture.spec.init_scale = 1;
+    fixture.spec.versioned = true;
+    if (kind == EVICTING) {
+        fixture.spec.evict = ANTHILL__EVICT_KIND__EVICT_AGE;
+        fixture.spec.rows_max = 10;
+    }
+    if (kind == EXPIRING) fixture.spec.evict_seconds = 1;
+    if (kind == ADMITTING) fixture.spec.admit_after = 3;
+    return fixture_table(&fixture);
+}
+
+/* A copy that is left out is the row to the bit, whoever removed and made it meanwhile, and whether
+ * its key is admitted or not. */
+static void copies_that_are_left_out_are_the_rows(void **state)
+{
+    (void)state;
+    struct rng rng = rng_make(fixture_seed());
+    for (int kind = 0; kind < TABLES; kind++) {
+        struct table *table = make_table_with_removals(kind);
+        struct kept kept = {0};
+        uint64_t now_ns = 1, asked[ASKED];
+        float floats[ASKED];
+        for (int step = 0; step < 20000; step++) {
+            for (uint32_t i = 0; i < ASKED; i++) {
+                asked[i] = rng_below(&rng, COPIES);
+                floats[i] = (float)rng_below(&rng, 5);
+            }
+            table_tick(table, now_ns += rng_below(&rng, 200000000));
+            uint64_t request = rng_below(&rng, 6);
+            if (request == 0) (void)table_delete(table, asked, 3);
+            if (request == 1)
+                assert_int_equal(table_push(table, asked, ASKED, floats, 1, &error), STATUS_OK);
+            if (request == 2)
+                assert_int_equal(table_assign(table, asked, 3, floats, &error), STATUS_OK);
+            if (request == 3) /* another client */
+                assert_int_equal(table_pull(table, asked, 3, floats, false, &error), STATUS_OK);
+            if (request > 3) refresh_kept(table, &kept, asked, request == 4, kind == EVICTING);
+        }
+        assert_true(kept.left_out > 5000);
+        table_destroy(table);
+    }
+}
+
 static void dense_tables_and_those_without_versions_say_so(void **state)
 {
     (void)state;
@@ -250,6 +335,7 @@ int main(void)
         cmocka_unit_test(narrow_rows_follow_small_steps_in_the_mean),
         cmocka_unit_test(narrow_rows_are_stored_and_restored_to_the_bit),
         cmocka_unit_test(rows_are_left_out_while_a_copy_is_new_enough),
+        cmocka_unit_test(copies_that_are_left_out_are_the_rows),
         cmocka_unit_test(dense_tables_and_those_without_versions_say_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

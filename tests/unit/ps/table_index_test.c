@@ -21,7 +21,7 @@ static void every_key_is_found_while_the_index_grows(void **state)
     unsigned while_growing = 0;
     for (uint32_t row = 0; row < KEYS; row++) {
         assert_int_equal(find(&index, rng_mix(row)), NOT_THERE);
-        table_index_move(&index, 2);
+        if (row % 128 == 0) table_index_move(&index, 256);
         assert_int_equal(table_index_add(&index, rng_mix(row), row, 7), STATUS_OK);
         uint64_t other = rng_below(&rng, row + 1);
         assert_int_equal(find(&index, rng_mix(other)), other);
@@ -124,6 +124,62 @@ static void growth_ends_before_the_next_one_begins(void **state)
     table_index_deinit(&index);
 }
 
+/* One growth on the way is prepared for, and a second one never comes. */
+static void reserved_keys_let_the_index_grow_once_at_most(void **state)
+{
+    (void)state;
+    for (uint32_t keys = 1; keys < 3000; keys += keys < 500 ? 1 : 37) {
+        struct table_index index;
+        assert_int_equal(table_index_init(&index), STATUS_OK);
+        assert_int_equal(table_index_reserve(&index, keys), STATUS_OK);
+        uint64_t capacity = index.now.mask + 1;
+        for (uint32_t row = 0; row < keys; row++)
+            assert_int_equal(table_index_add(&index, row, row, 0), STATUS_OK);
+        assert_true(index.now.mask + 1 <= 2 * capacity);
+        table_index_deinit(&index);
+    }
+}
+
+/* The key whose hash this is: rng_mix backwards. */
+static uint64_t key_of_hash(uint64_t hash)
+{
+    uint64_t x = (hash ^ hash >> 31 ^ hash >> 62) * UINT64_C(0x319642b2d24d8ec3);
+    x = (x ^ x >> 27 ^ x >> 54) * UINT64_C(0x96de1b173f119089);
+    x = (x ^ x >> 30 ^ x >> 60) ^ UINT64_C(0x2545f4914f6cdd1d);
+    assert_int_equal(table_index_hash(x), hash);
+    return x;
+}
+
+/* Keys that were chosen to crowd at one place, around the end of the array and on to its front:
+ * none is lost while the old array is copied. */
+static void crowded_keys_are_found_while_the_index_grows(void **state)
+{
+    (void)state;
+    enum { KEYS = 3277, CAPACITY = 4096 }; /* 0.8 of the capacity, and the one that makes it grow */
+    struct table_index index;
+    assert_int_equal(table_index_init(&index), STATUS_OK);
+    uint64_t *keys = calloc(KEYS, sizeof *keys);
+    for (uint32_t i = 0; i < KEYS; i++) {
+        keys[i] = key_of_hash(i < 3000 ? UINT64_MAX - i : (uint64_t)i << 51);
+        table_index_move(&index, 1);
+        assert_int_equal(table_index_add(&index, keys[i], i, 0), STATUS_OK);
+        if (i == KEYS - 2) assert_int_equal(index.now.mask + 1, CAPACITY);
+    }
+    assert_int_equal(index.old.mask + 1, CAPACITY);
+    table_index_move(&index, 1000);
+    for (uint32_t i = 0; i < KEYS; i++) {
+        uint64_t hash = table_index_hash(keys[i]);
+        struct index_entry *entry = table_index_find(&index, keys[i], hash);
+        assert_non_null(entry);
+        table_index_remove(&index, entry);
+        assert_int_equal(find(&index, keys[i]), NOT_THERE);
+        if (i + 1 < KEYS) assert_int_equal(find(&index, keys[KEYS - 1]), KEYS - 1);
+    }
+    assert_int_equal(index.count, 0);
+    free(keys);
+    table_index_deinit(&index);
+}
+
 static void extreme_keys_are_keys_like_any_other(void **state)
 {
     (void)state;
@@ -161,6 +217,8 @@ int main(void)
         cmocka_unit_test(every_key_is_found_while_the_index_grows),
         cmocka_unit_test(any_operations_agree_with_a_slow_likeness),
         cmocka_unit_test(growth_ends_before_the_next_one_begins),
+        cmocka_unit_test(reserved_keys_let_the_index_grow_once_at_most),
+        cmocka_unit_test(crowded_keys_are_found_while_the_index_grows),
         cmocka_unit_test(extreme_keys_are_keys_like_any_other),
         cmocka_unit_test(keys_of_one_slot_spread_over_the_index),
     };

@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "ps/admission.h"
+#include "ps/table_spec.h"
 #include "tests/unit/ps/ps_fixture.h"
 
 #define MS 1000000u
@@ -73,6 +74,35 @@ static void assigned_rows_have_these_values_and_the_state_of_new_ones(void **sta
     const float bad[] = {1, 1, NAN, 1, 1, 1};
     assert_int_equal(table_assign(table, keys, 3, bad, &error), STATUS_INVALID);
     assert_memory_equal(fixture_stored(table, 1), expected[0], sizeof expected[0]);
+    table_destroy(table);
+}
+
+/* Memory that rows once had is looked through in pieces. */
+static void a_scan_of_a_table_that_was_emptied_comes_in_pieces(void **state)
+{
+    (void)state;
+    enum { ROWS = 100000 };
+    struct spec_fixture fixture;
+    fixture_sparse(&fixture, "nodes", 1, SGD);
+    struct table *table = fixture_table(&fixture);
+    uint64_t *keys = calloc(ROWS, sizeof *keys), listed[64], cursor = 0;
+    float *values = calloc(ROWS, sizeof *values);
+    for (uint64_t i = 0; i < ROWS; i++)
+        keys[i] = i;
+    assert_int_equal(table_pull(table, keys, ROWS, values, false, &error), STATUS_OK);
+    assert_int_equal(table_delete(table, keys + 1, ROWS - 1), ROWS - 1);
+    uint32_t calls = 0, found = 0;
+    do {
+        uint32_t count;
+        cursor = table_scan(table, cursor, listed, 64, &count);
+        assert_true(count == 0 || listed[0] == keys[0]);
+        found += count;
+        calls++;
+    } while (cursor != 0);
+    assert_int_equal(found, 1);
+    assert_in_range(calls, 100, 1000); /* of 131,072 or 262,144 places */
+    free(keys);
+    free(values);
     table_destroy(table);
 }
 
@@ -236,6 +266,32 @@ static void a_push_does_not_evict_its_own_rows(void **state)
     table_destroy(table);
 }
 
+/* However few rows of a full table are not the push's own, they are found. */
+static void a_push_evicts_what_few_other_rows_there_are(void **state)
+{
+    (void)state;
+    enum { ROWS = 20000, OTHERS = 10 };
+    struct table *table = limited_table(ANTHILL__EVICT_KIND__EVICT_AGE, ROWS, 0);
+    uint64_t *keys = calloc(ROWS + 1, sizeof *keys);
+    float *floats = calloc((ROWS + 1) * 16, sizeof *floats);
+    for (uint64_t i = 0; i <= ROWS; i++)
+        keys[i] = i;
+    assert_int_equal(table_pull(table, keys, ROWS, floats, false, &error), STATUS_OK);
+    for (uint64_t i = 0; i < OTHERS; i++)
+        keys[i] = ROWS + 1 + i;
+    for (uint32_t i = 0; i < (ROWS + 1) * 16; i++)
+        floats[i] = 1;
+    assert_int_equal(table_push(table, keys, ROWS, floats, 1, &error), STATUS_OK);
+    for (uint32_t i = 0; i < ROWS; i++)
+        assert_true(fixture_stored(table, keys[i])[0] == -1.0f);
+    assert_int_equal(table_push(table, keys, ROWS + 1, floats, 1, &error), STATUS_NOMEM);
+    assert_true(fixture_stored(table, keys[0])[0] == -1.0f);
+    assert_accounts(table);
+    free(keys);
+    free(floats);
+    table_destroy(table);
+}
+
 static void rows_unused_for_too_long_expire(void **state)
 {
     (void)state;
@@ -261,6 +317,28 @@ static void rows_unused_for_too_long_expire(void **state)
     assert_int_equal(stats.expired, 4900);
     for (uint64_t key = 0; key < 100; key++)
         assert_true(is_there(table, key));
+    table_destroy(table);
+}
+
+/* Rows are restored before the table is told the time: they count as used at its first tick. */
+static void restored_rows_expire_no_sooner_than_others(void **state)
+{
+    (void)state;
+    struct spec_fixture fixture;
+    fixture_sparse(&fixture, "nodes", 2, SGD);
+    fixture.spec.evict_seconds = 60;
+    struct table *table = fixture_table(&fixture);
+    const float stored[2] = {1, 2};
+    for (uint64_t key = 0; key < 100; key++)
+        assert_int_equal(table_restore_row(table, key, stored, false, &error), STATUS_OK);
+    uint64_t now_ns = 1000000 * NS_PER_S; /* the machine runs for long */
+    for (int second = 0; second <= 60; second++)
+        table_tick(table, now_ns += NS_PER_S);
+    assert_int_equal(table_row_count(table), 100);
+    for (int second = 0; second < 70; second++)
+        table_tick(table, now_ns += NS_PER_S);
+    assert_int_equal(table_row_count(table), 0);
+    assert_accounts(table);
     table_destroy(table);
 }
 
@@ -292,6 +370,22 @@ static void a_row_appears_at_the_sighting_that_was_asked_for(void **state)
     table_destroy(table);
 }
 
+static void a_row_may_ask_for_as_many_sightings_as_a_spec_may_say(void **state)
+{
+    (void)state;
+    struct spec_fixture fixture;
+    fixture_sparse(&fixture, "nodes", 2, SGD);
+    fixture.spec.admit_after = TABLE_ADMIT_MAX;
+    struct table *table = fixture_table(&fixture);
+    float values[2];
+    for (uint32_t sighting = 1; sighting < TABLE_ADMIT_MAX; sighting++)
+        pull_one(table, 7, values);
+    assert_false(is_there(table, 7));
+    pull_one(table, 7, values);
+    assert_true(is_there(table, 7));
+    table_destroy(table);
+}
+
 static void sightings_are_not_undercounted_and_rarely_overcounted(void **state)
 {
     (void)state;
@@ -315,13 +409,17 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(deleted_rows_start_anew_and_their_memory_is_used_again),
         cmocka_unit_test(assigned_rows_have_these_values_and_the_state_of_new_ones),
+        cmocka_unit_test(a_scan_of_a_table_that_was_emptied_comes_in_pieces),
         cmocka_unit_test(any_mixture_of_requests_keeps_the_right_rows),
         cmocka_unit_test(a_full_table_evicts_what_was_not_used_for_longest),
         cmocka_unit_test(a_full_table_evicts_what_has_the_lowest_score),
         cmocka_unit_test(memory_stays_within_its_limit_with_eviction_and_without),
         cmocka_unit_test(a_push_does_not_evict_its_own_rows),
+        cmocka_unit_test(a_push_evicts_what_few_other_rows_there_are),
         cmocka_unit_test(rows_unused_for_too_long_expire),
+        cmocka_unit_test(restored_rows_expire_no_sooner_than_others),
         cmocka_unit_test(a_row_appears_at_the_sighting_that_was_asked_for),
+        cmocka_unit_test(a_row_may_ask_for_as_many_sightings_as_a_spec_may_say),
         cmocka_unit_test(sightings_are_not_undercounted_and_rarely_overcounted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

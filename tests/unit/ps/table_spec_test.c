@@ -115,7 +115,7 @@ static void room_for_rows_that_cannot_be_is_refused_by_field(void **state)
 {
     (void)state;
     REFUSED(SGD, spec.storage, (Anthill__StorageKind)2, "\"nodes\": storage 2 is unknown");
-    REFUSED(SGD, spec.admit_after, (1 << 20) + 1, "admit_after 1048577; at most 1048576 expected");
+    REFUSED(SGD, spec.admit_after, 256, "admit_after 256; at most 255 expected");
     REFUSED(SGD, spec.evict, (Anthill__EvictKind)3, "evict 3 is unknown");
     REFUSED(SGD, spec.evict, ANTHILL__EVICT_KIND__EVICT_AGE,
             "rows are to be evicted by age, but rows_max, bytes_max and evict_seconds are 0");
@@ -128,11 +128,13 @@ static void room_for_rows_that_cannot_be_is_refused_by_field(void **state)
     fixture.spec.storage = ANTHILL__STORAGE_KIND__STORAGE_BF16;
     fixture.spec.bytes_max = 24;
     fixture.spec.evict = ANTHILL__EVICT_KIND__EVICT_SCORE;
-    fixture.spec.admit_after = 1 << 20;
+    fixture.spec.admit_after = 255;
     fixture.spec.versioned = true;
     if (table_spec_check(&fixture.spec, &error) != STATUS_OK) fail_msg("%s", error.text);
-    fixture.spec.bytes_max = 0;
     fixture.spec.evict_seconds = 60;
+    assert_refused(&fixture, "evict by score and evict_seconds 60");
+    fixture.spec.bytes_max = 0;
+    fixture.spec.evict = ANTHILL__EVICT_KIND__EVICT_AGE;
     if (table_spec_check(&fixture.spec, &error) != STATUS_OK) fail_msg("%s", error.text);
     fixture.spec.evict = ANTHILL__EVICT_KIND__EVICT_NONE; /* what is not used goes all the same */
     if (table_spec_check(&fixture.spec, &error) != STATUS_OK) fail_msg("%s", error.text);

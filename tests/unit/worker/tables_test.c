@@ -99,7 +99,7 @@ static void check_rows(const struct tables *tables)
     const Anthill__TableSpec *spec = &tables->embeddings;
     assert_int_equal(spec->storage, ANTHILL__STORAGE_KIND__STORAGE_BF16);
     assert_int_equal(spec->admit_after, 3);
-    assert_int_equal(spec->evict, ANTHILL__EVICT_KIND__EVICT_SCORE);
+    assert_int_equal(spec->evict, ANTHILL__EVICT_KIND__EVICT_AGE);
     assert_int_equal(spec->evict_seconds, 60);
     assert_int_equal(spec->bytes_max, 1 << 20);
     assert_int_equal(spec->rows_max, 99);
@@ -127,7 +127,7 @@ static void embeddings_have_what_their_section_says(void **state)
     config.embeddings.storage = CONFIG_BF16;
     config.embeddings.wire = CONFIG_INT8;
     config.embeddings.admit_after = 3;
-    config.embeddings.evict = CONFIG_EVICT_SCORE;
+    config.embeddings.evict = CONFIG_EVICT_AGE;
     config.embeddings.evict_seconds = 60;
     config.embeddings.bytes_max = 1 << 20;
     config.embeddings.cache_rows = 10;
