@@ -5,6 +5,7 @@
 #define ANTHILL_TESTS_BENCH_BARE_EXCHANGE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "common/error.h"
@@ -33,7 +34,8 @@ void bare_ends_stop(struct bare_ends *ends);
 struct bare_client {
     struct transport *transports[BARE_ENDS_MAX];
     unsigned count;
-    void *rows; /* what a part's gradients stand in */
+    char *rows; /* a ring that parts' gradients stand in */
+    uint64_t parts;
 };
 
 enum status bare_client_open(struct bare_client *client, const struct bare_ends *ends,
