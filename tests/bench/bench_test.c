@@ -73,11 +73,18 @@ static void check_fields(const char *line, const char *const *names)
 /* Fields beside the value that a line of ps has, by its name. */
 static void check_ps_fields(const char *line)
 {
-    static const char *const table[] = {"bytes_per_s",    "p50_us",        "p99_us",
-                                        "cpu_s_per_mrow", "bytes_per_row", NULL};
-    static const char *const load[] = {
-        "bytes_per_s",           "p50_us",     "p99_us",     "client_cpu_s_per_mrow",
-        "server_cpu_s_per_mrow", "client_cpu", "server_cpu", NULL};
+    static const char *const table[] = {
+        "bytes_per_s",          "p50_us",        "p99_us", "cpu_s_per_mrow",
+        "limit_cpu_s_per_mrow", "bytes_per_row", NULL};
+    static const char *const load[] = {"bytes_per_s",
+                                       "p50_us",
+                                       "p99_us",
+                                       "client_cpu_s_per_mrow",
+                                       "server_cpu_s_per_mrow",
+                                       "limit_cpu_s_per_mrow",
+                                       "client_cpu",
+                                       "server_cpu",
+                                       NULL};
     static const char *const growth[] = {"max_cpu_ms",          "p50_us", "p99_us", "bytes_per_row",
                                          "bytes_per_row_least", NULL};
     static const char *const checkpoint[] = {"gap_ms",          "idle_gap_ms",  "rows_per_s",

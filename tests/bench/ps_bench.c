@@ -59,7 +59,8 @@ struct case_run {
     char name[CASE_NAME_BYTES];
     struct ps_counts counts;
     struct latencies bare[PS_WORKERS_MAX];
-    unsigned bare_runs;
+    double limit_seconds; /* processor time of the limit, after its first run */
+    unsigned limit_runs;
 };
 
 /* ---- steps ------------------------------------------------------------------------------------
@@ -70,12 +71,6 @@ static enum status run_clients(void *context, struct error *error)
     struct case_run *item = context;
     return ps_load_run(&item->run->load, item->direction.push, item->direction.encoding,
                        &item->counts, error);
-}
-
-static enum status run_local(void *context, struct error *error)
-{
-    struct case_run *item = context;
-    return ps_local_run(&item->run->local, item->direction.push, error);
 }
 
 struct bare_call {
@@ -92,9 +87,8 @@ static void run_bare_client(void *context)
     call->status = bare_client_run(call->client, &call->plan, call->latencies, &call->error);
 }
 
-static enum status run_bare(void *context, struct error *error)
+static enum status run_bare(struct case_run *item, struct error *error)
 {
-    struct case_run *item = context;
     struct bare_call calls[PS_WORKERS_MAX];
     void *contexts[PS_WORKERS_MAX];
     const struct ps_setting *setting = &item->run->load.setting;
@@ -107,9 +101,8 @@ static enum status run_bare(void *context, struct error *error)
                                                .in_flight = setting->in_flight},
                                       .latencies = &item->bare[i]};
         contexts[i] = &calls[i];
-        if (item->bare_runs == 1) latencies_clear(&item->bare[i]);
+        if (item->limit_runs == 1) latencies_clear(&item->bare[i]);
     }
-    item->bare_runs++;
     bench_parallel(run_bare_client, contexts, setting->workers);
     for (unsigned i = 0; i < setting->workers; i++) {
         if (calls[i].status == STATUS_OK) continue;
@@ -117,6 +110,26 @@ static enum status run_bare(void *context, struct error *error)
         return calls[i].status;
     }
     return STATUS_OK;
+}
+
+static double limit_processors(const struct group_run *run)
+{
+    double seconds = process_seconds(0);
+    for (unsigned i = 0; i < run->ends.process_count; i++)
+        seconds += process_seconds(run->ends.processes[i]);
+    return seconds;
+}
+
+static enum status run_limit(void *context, struct error *error)
+{
+    struct case_run *item = context;
+    struct group_run *run = item->run;
+    const double before = limit_processors(run);
+    enum status status = run->load.setting.transport == PS_SHM
+                             ? ps_local_run(&run->local, item->direction.push, error)
+                             : run_bare(item, error);
+    if (item->limit_runs++ > 0) item->limit_seconds += limit_processors(run) - before;
+    return status;
 }
 
 /* ---- a group ----------------------------------------------------------------------------------
@@ -164,6 +177,7 @@ static void report(struct bench *bench, struct case_run *item, double seconds, d
         {"p99_us", latencies_quantile(latencies, 0.99) * 1e6},
         {"client_cpu_s_per_mrow", counts->client_seconds / millions},
         {"server_cpu_s_per_mrow", counts->server_seconds / millions},
+        {"limit_cpu_s_per_mrow", item->limit_seconds / millions},
         {"client_cpu", counts->client_seconds / counts->seconds},
         {"server_cpu", counts->server_seconds / counts->seconds}};
     const unsigned field_count = sizeof fields / sizeof *fields;
@@ -188,8 +202,7 @@ static enum status measure(struct bench *bench, struct group_run *run, struct er
         item->run = run;
         item->direction = group->directions[i];
         steps[2 * count] = (struct bench_step){run_clients, item, 0};
-        steps[2 * count + 1] =
-            (struct bench_step){group->setting.transport == PS_SHM ? run_local : run_bare, item, 0};
+        steps[2 * count + 1] = (struct bench_step){run_limit, item, 0};
         count++;
     }
     ps_load_fill_grads(&run->load);

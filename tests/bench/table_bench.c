@@ -55,8 +55,8 @@ struct stores {
     unsigned count; /* threads */
 };
 
-/* A case of tables: one step on some stores, and what it has used after the first run. */
-struct table_case {
+/* A step on some stores, and what it has used after the first run. */
+struct store_step {
     struct stores stores;
     void (*work)(void *store);
     struct latencies latencies[BENCH_THREADS_MAX];
@@ -260,52 +260,44 @@ static enum status on_stores(const struct stores *stores, void (*run)(void *cont
     return STATUS_OK;
 }
 
-static enum status run_table(void *context, struct error *error)
+static enum status run_step(void *context, struct error *error)
 {
-    struct table_case *item = context;
+    struct store_step *step = context;
     const double before = process_seconds(0);
-    for (unsigned i = 0; i < item->stores.count; i++) {
-        if (item->runs == 1) latencies_clear(&item->latencies[i]);
-        item->stores.items[i].latencies = &item->latencies[i];
+    for (unsigned i = 0; i < step->stores.count; i++) {
+        if (step->runs == 1) latencies_clear(&step->latencies[i]);
+        step->stores.items[i].latencies = &step->latencies[i];
     }
-    enum status status = on_stores(&item->stores, item->work, error);
-    if (item->runs++ > 0) item->processor_seconds += process_seconds(0) - before;
+    enum status status = on_stores(&step->stores, step->work, error);
+    if (step->runs++ > 0) step->processor_seconds += process_seconds(0) - before;
     return status;
 }
 
-static enum status run_bare_gather(void *context, struct error *error)
+static double step_rows(const struct store_step *step)
 {
-    return on_stores(context, bare_gather, error);
+    return (double)REQUEST_KEYS * step->stores.items[0].requests * step->stores.count;
 }
 
-static enum status run_bare_adagrad(void *context, struct error *error)
+/* steps[0] and work[0] are of the table, steps[1] and work[1] of the bare loop. */
+static void report(struct bench *bench, const char *name, const struct bench_step *steps,
+                   struct store_step *work)
 {
-    return on_stores(context, bare_adagrad, error);
-}
-
-static enum status run_bare_array(void *context, struct error *error)
-{
-    return on_stores(context, bare_array, error);
-}
-
-static void report(struct bench *bench, const char *name, struct table_case *item, double seconds,
-                   double bare_seconds)
-{
-    const struct store *store = &item->stores.items[0];
-    const double rows = (double)REQUEST_KEYS * store->requests * item->stores.count;
-    const double stored = (double)table_row_count(store->table);
-    struct latencies *latencies = &item->latencies[0];
-    for (unsigned i = 1; i < item->stores.count; i++)
-        for (size_t j = 0; j < item->latencies[i].count; j++)
-            latencies_add(latencies, item->latencies[i].seconds[j]);
+    const struct table *table = work->stores.items[0].table;
+    const double rows = step_rows(work), rate = rows / steps[0].seconds;
+    const double millions = rows * (work->runs - 1) * 1e-6;
+    const double bytes = (double)table_bytes(table) / (double)table_row_count(table);
+    struct latencies *latencies = &work->latencies[0];
+    for (unsigned i = 1; i < work->stores.count; i++)
+        for (size_t j = 0; j < work->latencies[i].count; j++)
+            latencies_add(latencies, work->latencies[i].seconds[j]);
     const struct bench_field fields[] = {
-        {"bytes_per_s", rows / seconds * (double)(sizeof(uint64_t) + DIM * sizeof(float))},
+        {"bytes_per_s", rate * (double)(sizeof(uint64_t) + DIM * sizeof(float))},
         {"p50_us", latencies_quantile(latencies, 0.5) * 1e6},
         {"p99_us", latencies_quantile(latencies, 0.99) * 1e6},
-        {"cpu_s_per_mrow", item->processor_seconds / (rows * (item->runs - 1) * 1e-6)},
-        {"bytes_per_row",
-         (double)table_bytes(store->table) / stored - (double)ROW_FLOATS * sizeof(float)}};
-    bench_report_fields(bench, name, rows / seconds, "rows/s", rows / bare_seconds, fields,
+        {"cpu_s_per_mrow", work[0].processor_seconds / millions},
+        {"limit_cpu_s_per_mrow", work[1].processor_seconds / millions},
+        {"bytes_per_row", bytes - (double)(ROW_FLOATS * sizeof(float))}};
+    bench_report_fields(bench, name, rate, "rows/s", rows / steps[1].seconds, fields,
                         sizeof fields / sizeof *fields);
 }
 
@@ -313,33 +305,27 @@ static void report(struct bench *bench, const char *name, struct table_case *ite
 static enum status measure(struct bench *bench, struct store *items, unsigned first, unsigned last,
                            struct error *error)
 {
-    struct table_case cases[2 * BENCH_THREADS_MAX] = {0};
+    static void (*const works[])(void *) = {table_gather, bare_gather, table_adagrad, bare_adagrad};
+    struct store_step work[4 * BENCH_THREADS_MAX + 1] = {0};
     struct bench_step steps[4 * BENCH_THREADS_MAX + 1];
-    struct stores one = {items, 1};
     unsigned count = 0;
-    for (unsigned threads = first; threads <= last; threads++) {
-        struct table_case *gather = &cases[count / 2], *adagrad = gather + 1;
-        gather->stores = adagrad->stores = (struct stores){items, threads};
-        gather->work = table_gather;
-        adagrad->work = table_adagrad;
-        steps[count++] = (struct bench_step){run_table, gather, 0};
-        steps[count++] = (struct bench_step){run_bare_gather, &gather->stores, 0};
-        steps[count++] = (struct bench_step){run_table, adagrad, 0};
-        steps[count++] = (struct bench_step){run_bare_adagrad, &adagrad->stores, 0};
-    }
-    steps[count++] = (struct bench_step){run_bare_array, &one, 0};
+    for (unsigned threads = first; threads <= last; threads++)
+        for (unsigned i = 0; i < sizeof works / sizeof *works; i++)
+            work[count++] = (struct store_step){.stores = {items, threads}, .work = works[i]};
+    work[count++] = (struct store_step){.stores = {items, 1}, .work = bare_array};
+    for (unsigned i = 0; i < count; i++)
+        steps[i] = (struct bench_step){run_step, &work[i], 0};
     enum status status = bench_alternate(steps, count, bench_rounds(bench, 15), error);
-    for (unsigned i = 0; i < count / 2; i++) {
-        const char *name = case_names[first - 1 + i / 2][i % 2];
-        if (status == STATUS_OK && bench_wants(bench, name))
-            report(bench, name, &cases[i], steps[2 * i].seconds, steps[2 * i + 1].seconds);
-        for (unsigned j = 0; j < BENCH_THREADS_MAX; j++)
-            latencies_deinit(&cases[i].latencies[j]);
+    for (unsigned i = 0; i + 1 < count && status == STATUS_OK; i += 2) {
+        const char *name = case_names[first - 1 + i / 4][i / 2 % 2];
+        if (bench_wants(bench, name)) report(bench, name, &steps[i], &work[i]);
     }
     if (status == STATUS_OK && bench_wants(bench, array_name))
-        bench_report(bench, array_name,
-                     (double)REQUEST_KEYS * items[0].requests / steps[count - 1].seconds, "rows/s",
-                     BENCH_NO_LIMIT);
+        bench_report(bench, array_name, step_rows(&work[count - 1]) / steps[count - 1].seconds,
+                     "rows/s", BENCH_NO_LIMIT);
+    for (unsigned i = 0; i < count; i++)
+        for (unsigned j = 0; j < BENCH_THREADS_MAX; j++)
+            latencies_deinit(&work[i].latencies[j]);
     return status;
 }
 
