@@ -42,7 +42,7 @@ static enum status begin_pull(struct puller *puller, struct error *error)
     const unsigned request = (unsigned)(puller->begun % worker->stream.requests);
     const unsigned place = puller->begun++ % IN_FLIGHT;
     return client_pull(worker->client, worker->table, request_stream_keys(&worker->stream, request),
-                       worker->stream.counts[request], worker->places[place], false,
+                       worker->stream.counts[request], worker->rows[place], false,
                        &puller->tickets[place], error);
 }
 
@@ -92,13 +92,12 @@ static enum status push_all(struct ps_load *load, struct error *error)
     static uint64_t keys[SETTLE_KEYS];
     struct ps_worker *worker = &load->workers[0];
     enum status status = STATUS_OK;
-    ps_load_fill_grads(load);
     for (uint64_t first = 0; first < load->setting.row_count && status == STATUS_OK;) {
         uint64_t ticket;
         uint32_t count = 0;
         for (; count < SETTLE_KEYS && first < load->setting.row_count; count++)
             keys[count] = first++;
-        status = client_push(worker->client, worker->table, keys, count, worker->places[0], 1.0f,
+        status = client_push(worker->client, worker->table, keys, count, worker->grads[0], 1.0f,
                              &ticket, error);
         if (status == STATUS_OK) status = client_wait(worker->client, ticket, error);
     }

@@ -205,7 +205,6 @@ static enum status measure(struct bench *bench, struct group_run *run, struct er
         steps[2 * count + 1] = (struct bench_step){run_limit, item, 0};
         count++;
     }
-    ps_load_fill_grads(&run->load);
     enum status status =
         bench_alternate(steps, 2 * count, bench_rounds(bench, group->rounds), error);
     for (unsigned i = 0; i < count; i++) {

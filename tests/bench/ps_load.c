@@ -20,6 +20,8 @@ void ps_load_spec(Anthill__TableSpec *spec, Anthill__OptimizerSpec *optimizer, u
     *spec = (Anthill__TableSpec)ANTHILL__TABLE_SPEC__INIT;
     spec->name = "bench";
     spec->dim = dim;
+    spec->init = ANTHILL__INIT_KIND__INIT_UNIFORM;
+    spec->init_scale = 0.05f;
     spec->optimizer = optimizer;
 }
 
@@ -57,11 +59,20 @@ static enum status create_rows(struct ps_load *load, struct error *error)
     return status;
 }
 
+static float *alloc_floats(struct client *client, const struct ps_setting *setting, size_t floats)
+{
+    const size_t bytes = floats * sizeof(float);
+    float *memory =
+        setting->transport == PS_SHM ? client_memory_alloc(client, bytes) : calloc(1, bytes);
+    CHECK(memory != NULL);
+    return memory;
+}
+
 static enum status open_worker(struct ps_load *load, unsigned index, struct error *error)
 {
     struct ps_worker *worker = &load->workers[index];
     const struct ps_setting *setting = &load->setting;
-    const size_t bytes = (size_t)setting->keys * setting->dim * sizeof(float);
+    const size_t floats = (size_t)setting->keys * setting->dim;
     const struct client_options options = {.coordinator = load->run.endpoint,
                                            .name = "bench",
                                            .timeout_ns = TIMEOUT_NS,
@@ -76,10 +87,9 @@ static enum status open_worker(struct ps_load *load, unsigned index, struct erro
     request_stream_init(&worker->stream, index + 1, setting->row_count, setting->requests,
                         setting->keys, setting->zipf);
     for (unsigned i = 0; i < setting->in_flight; i++) {
-        worker->places[i] = setting->transport == PS_SHM
-                                ? client_memory_alloc(worker->client, bytes)
-                                : calloc(1, bytes);
-        CHECK(worker->places[i] != NULL);
+        worker->rows[i] = alloc_floats(worker->client, setting, floats);
+        worker->grads[i] = alloc_floats(worker->client, setting, floats);
+        ps_load_fill_grads(worker->grads[i], floats);
     }
     return STATUS_OK;
 }
@@ -107,20 +117,13 @@ void ps_load_deinit(struct ps_load *load)
     for (unsigned i = 0; i < load->setting.workers; i++) {
         struct ps_worker *worker = &load->workers[i];
         client_close(worker->client);
-        for (unsigned j = 0; j < PS_IN_FLIGHT_MAX && load->setting.transport != PS_SHM; j++)
-            free(worker->places[j]);
+        for (unsigned j = 0; j < PS_IN_FLIGHT_MAX && load->setting.transport != PS_SHM; j++) {
+            free(worker->rows[j]);
+            free(worker->grads[j]);
+        }
         request_stream_deinit(&worker->stream);
     }
     bench_processes_deinit(&load->run);
-}
-
-void ps_load_fill_grads(struct ps_load *load)
-{
-    const size_t floats = (size_t)load->setting.keys * load->setting.dim;
-    for (unsigned i = 0; i < load->setting.workers; i++)
-        for (unsigned j = 0; j < load->setting.in_flight; j++)
-            for (size_t k = 0; k < floats; k++)
-                load->workers[i].places[j][k] = (float)(k % 13) * 1e-3f - 6e-3f;
 }
 
 double ps_load_server_seconds(const struct ps_load *load)
@@ -155,11 +158,11 @@ static void begin(struct worker_run *run, unsigned request, uint64_t *ticket)
     struct ps_worker *worker = run->worker;
     const uint64_t *keys = request_stream_keys(&worker->stream, request);
     const uint32_t count = worker->stream.counts[request];
-    float *place = worker->places[request % run->in_flight];
-    run->status = run->push ? client_push(worker->client, worker->table, keys, count, place, 1.0f,
-                                          ticket, &run->error)
-                            : client_pull(worker->client, worker->table, keys, count, place, false,
-                                          ticket, &run->error);
+    const unsigned place = request % run->in_flight;
+    run->status = run->push ? client_push(worker->client, worker->table, keys, count,
+                                          worker->grads[place], 1.0f, ticket, &run->error)
+                            : client_pull(worker->client, worker->table, keys, count,
+                                          worker->rows[place], false, ticket, &run->error);
 }
 
 /* A request's time ends when it is waited for, in the order of their beginning. */

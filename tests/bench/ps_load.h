@@ -33,7 +33,7 @@ struct ps_worker {
     struct client *client;
     uint32_t table;
     struct request_stream stream;
-    float *places[PS_IN_FLIGHT_MAX]; /* rows or gradients */
+    float *rows[PS_IN_FLIGHT_MAX], *grads[PS_IN_FLIGHT_MAX]; /* of requests under way */
 };
 
 struct ps_load {
@@ -42,7 +42,8 @@ struct ps_load {
     struct ps_worker workers[PS_WORKERS_MAX];
 };
 
-/* The spec of the table; `optimizer` is its own. */
+/* The spec of the table; `optimizer` is its own. Rows are random from the start, as those of models
+ * are: zeros would be an easy case for encodings. */
 void ps_load_spec(Anthill__TableSpec *spec, Anthill__OptimizerSpec *optimizer, uint32_t dim);
 
 /* Settings of the processes may be added between these two: init, then start. */
@@ -68,8 +69,12 @@ void ps_counts_deinit(struct ps_counts *counts);
 enum status ps_load_run(struct ps_load *load, bool push, Anthill__Encoding encoding,
                         struct ps_counts *counts, struct error *error) MUST_CHECK;
 
-/* Gradients where requests take them from. */
-void ps_load_fill_grads(struct ps_load *load);
+/* The gradients that all requests push, also those to tables in this process. */
+static inline void ps_load_fill_grads(float *grads, size_t floats)
+{
+    for (size_t i = 0; i < floats; i++)
+        grads[i] = (float)(i % 13) * 1e-3f - 6e-3f;
+}
 
 /* Processor time that the servers have used so far. */
 double ps_load_server_seconds(const struct ps_load *load);

@@ -34,12 +34,12 @@ static enum status init_shard(struct ps_local_shard *shard, const struct ps_load
     Anthill__TableSpec spec;
     *shard = (struct ps_local_shard){.workers = setting->workers,
                                      .in_flight = setting->in_flight,
-                                     .place_bytes = floats * sizeof(float)};
+                                     .bytes = floats * sizeof(float)};
     for (unsigned i = 0; i < setting->in_flight; i++) {
-        shard->places[i] = pages_alloc(shard->place_bytes);
-        CHECK(shard->places[i] != NULL);
-        for (size_t j = 0; j < floats; j++)
-            shard->places[i][j] = (float)(j % 13) * 1e-3f - 6e-3f;
+        shard->rows[i] = pages_alloc(shard->bytes);
+        shard->grads[i] = pages_alloc(shard->bytes);
+        CHECK(shard->rows[i] != NULL && shard->grads[i] != NULL);
+        ps_load_fill_grads(shard->grads[i], floats);
     }
     for (unsigned i = 0; i < setting->workers; i++)
         request_stream_init_part(&shard->streams[i], &load->workers[i].stream, index, count);
@@ -67,8 +67,10 @@ void ps_local_deinit(struct ps_local *local)
     for (unsigned i = 0; i < local->count; i++) {
         struct ps_local_shard *shard = &local->shards[i];
         table_destroy(shard->table);
-        for (unsigned j = 0; j < shard->in_flight; j++)
-            pages_free(shard->places[j], shard->place_bytes);
+        for (unsigned j = 0; j < shard->in_flight; j++) {
+            pages_free(shard->rows[j], shard->bytes);
+            pages_free(shard->grads[j], shard->bytes);
+        }
         for (unsigned j = 0; j < shard->workers; j++)
             request_stream_deinit(&shard->streams[j]);
     }
@@ -82,11 +84,11 @@ static void run_shard(void *context)
         const struct request_stream *stream = &shard->streams[i];
         for (unsigned r = 0; r < stream->requests && shard->status == STATUS_OK; r++) {
             const uint64_t *keys = request_stream_keys(stream, r);
-            float *place = shard->places[r % shard->in_flight];
-            shard->status = shard->push ? table_push(shard->table, keys, stream->counts[r], place,
-                                                     1.0f, &shard->error)
-                                        : table_pull(shard->table, keys, stream->counts[r], place,
-                                                     false, &shard->error);
+            const unsigned place = r % shard->in_flight;
+            shard->status = shard->push ? table_push(shard->table, keys, stream->counts[r],
+                                                     shard->grads[place], 1.0f, &shard->error)
+                                        : table_pull(shard->table, keys, stream->counts[r],
+                                                     shard->rows[place], false, &shard->error);
         }
     }
 }

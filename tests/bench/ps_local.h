@@ -12,8 +12,8 @@
 struct ps_local_shard {
     struct table *table;
     struct request_stream streams[PS_WORKERS_MAX];
-    float *places[PS_IN_FLIGHT_MAX];
-    size_t place_bytes;
+    float *rows[PS_IN_FLIGHT_MAX], *grads[PS_IN_FLIGHT_MAX];
+    size_t bytes; /* of each */
     unsigned workers, in_flight;
     bool push;
     enum status status;
