@@ -19,7 +19,7 @@
 
 #define GENERATE_SECONDS 1800.0
 
-enum { KEY_JSON = 1, KEY_QUICK, KEY_LARGE };
+enum { KEY_JSON = 1, KEY_QUICK, KEY_LARGE, KEY_MATRIX };
 
 static const struct argp_option options[] = {
     {"json", KEY_JSON, NULL, 0, "one JSON object a line instead of a table", 0},
@@ -27,6 +27,7 @@ static const struct argp_option options[] = {
     {"case", 'c', "TEXT", 0, "only the cases whose name contains TEXT", 0},
     {"data", 'd', "DIR", 0, "folder of generated graphs (default: bench-data of the build)", 0},
     {"large", KEY_LARGE, NULL, 0, "also the cases of 160 M edges", 0},
+    {"matrix", KEY_MATRIX, NULL, 0, "ps: what depends on servers, threads, sizes and keys", 0},
     {"quick", KEY_QUICK, NULL, 0, "tiny sizes: shows that it runs, measures nothing", 0},
     {0}};
 
@@ -42,6 +43,9 @@ static error_t parse(int key, char *value, struct argp_state *state)
         return 0;
     case KEY_LARGE:
         bench->large = true;
+        return 0;
+    case KEY_MATRIX:
+        bench->matrix = true;
         return 0;
     case 'r':
         bench->repeat = (unsigned)strtoul(value, NULL, 10);
@@ -101,7 +105,7 @@ unsigned bench_rounds(const struct bench *bench, unsigned chosen)
 }
 
 static void report_json(const struct bench *bench, const char *name, double value, const char *unit,
-                        double limit)
+                        double limit, const struct bench_field *fields, unsigned field_count)
 {
     struct text line = {.data = NULL};
     text_add(&line, "{\"bench\":\"%s\",\"case\":\"%s\",\"value\":", bench->name, name);
@@ -110,28 +114,47 @@ static void report_json(const struct bench *bench, const char *name, double valu
     text_add_json_number(&line, limit);
     text_add(&line, ",\"share\":");
     text_add_json_number(&line, value / limit);
+    for (unsigned i = 0; i < field_count; i++) {
+        if (isnan(fields[i].value)) continue;
+        text_add(&line, ",\"%s\":", fields[i].name);
+        text_add_json_number(&line, fields[i].value);
+    }
     text_add(&line, "}");
     puts(line.data);
     text_deinit(&line);
 }
 
+static void report_row(struct bench *bench, const char *name, double value, const char *unit,
+                       double limit, const struct bench_field *fields, unsigned field_count)
+{
+    if (!bench->titled)
+        printf("%-7s %-20s %12s %12s %7s  %s\n", "bench", "case", "value", "limit", "share",
+               "unit");
+    bench->titled = true;
+    printf("%-7s %-20s %12.4g ", bench->name, name, value);
+    if (isnan(limit))
+        printf("%12s %7s  %s", "-", "-", unit);
+    else
+        printf("%12.4g %7.3f  %s", limit, value / limit, unit);
+    for (unsigned i = 0; i < field_count; i++)
+        if (!isnan(fields[i].value)) printf("  %s %.3g", fields[i].name, fields[i].value);
+    putchar('\n');
+}
+
+void bench_report_fields(struct bench *bench, const char *name, double value, const char *unit,
+                         double limit, const struct bench_field *fields, unsigned field_count)
+{
+    if (bench->json)
+        report_json(bench, name, value, unit, limit, fields, field_count);
+    else
+        report_row(bench, name, value, unit, limit, fields, field_count);
+    fflush(stdout);
+}
+
 void bench_report(struct bench *bench, const char *name, double value, const char *unit,
                   double limit)
 {
-    if (bench->json) {
-        report_json(bench, name, value, unit, limit);
-    } else {
-        if (!bench->titled)
-            printf("%-7s %-20s %12s %12s %7s  %s\n", "bench", "case", "value", "limit", "share",
-                   "unit");
-        bench->titled = true;
-        printf("%-7s %-20s %12.4g ", bench->name, name, value);
-        if (isnan(limit))
-            printf("%12s %7s  %s\n", "-", "-", unit);
-        else
-            printf("%12.4g %7.3f  %s\n", limit, value / limit, unit);
-    }
-    fflush(stdout);
+    bench_report_fields(bench, name, value, unit, limit, NULL, 0);
 }
 
 static int compare_doubles(const void *left, const void *right)

@@ -19,6 +19,7 @@ struct bench {
     bool json;
     bool quick;                 /* sizes that only show that everything runs */
     bool large;                 /* and the cases that need 10 M nodes */
+    bool matrix;                /* ps: instead of the named cases those that vary one thing each */
     unsigned repeat;            /* timed rounds; 0: the bench chooses */
     const char *only;           /* part of the case names wanted; NULL: all */
     char data[FILE_PATH_BYTES]; /* folder of generated graphs */
@@ -40,6 +41,16 @@ unsigned bench_rounds(const struct bench *bench, unsigned chosen);
 /* Prints one case. `limit` has the same unit; BENCH_NO_LIMIT where there is none. */
 void bench_report(struct bench *bench, const char *name, double value, const char *unit,
                   double limit);
+
+/* A figure beside a case's value; NAN: it has none, and nothing is printed. */
+struct bench_field {
+    const char *name;
+    double value;
+};
+
+/* The same with fields[field_count] after the share. */
+void bench_report_fields(struct bench *bench, const char *name, double value, const char *unit,
+                         double limit, const struct bench_field *fields, unsigned field_count);
 
 struct bench_step {
     enum status (*run)(void *context, struct error *error);
@@ -66,7 +77,7 @@ enum bench_graph { BENCH_GRAPH_16M, BENCH_GRAPH_160M };
 enum status bench_graph(const struct bench *bench, enum bench_graph which,
                         char path[FILE_PATH_BYTES], struct error *error) MUST_CHECK;
 
-bench_cases gemm_cases, table_cases, exchange_cases, memory_cases, sample_cases, train_cases,
-    infer_cases;
+bench_cases gemm_cases, table_cases, ps_cases, grow_cases, checkpoint_cases, matrix_cases,
+    sample_cases, train_cases, infer_cases;
 
 #endif

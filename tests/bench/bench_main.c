@@ -14,9 +14,12 @@ static int ps_command(int argc, char **argv)
 {
     return bench_run(argc, argv, "ps",
                      "Rows of 64 floats, 16,384 random keys a request out of 4 M: in process, and "
-                     "over tcp with 4 requests in flight. Limits: a bare loop over an index and an "
-                     "array; the exchange of the same frames with nothing behind it.",
-                     (bench_cases *const[]){table_cases, exchange_cases, memory_cases, NULL});
+                     "over tcp, ipc and shared memory with 4 requests in flight; growth; a "
+                     "checkpoint while serving. Limits: a bare loop over an index and an array; "
+                     "the exchange of the same frames with nothing behind it; for shared memory "
+                     "the table in process.",
+                     (bench_cases *const[]){table_cases, grow_cases, ps_cases, checkpoint_cases,
+                                            matrix_cases, NULL});
 }
 
 static int sample_command(int argc, char **argv)
@@ -43,7 +46,7 @@ static int infer_command(int argc, char **argv)
 
 static const struct program_command commands[] = {
     {"gemm", "matrix products (flop/s)", gemm_command},
-    {"ps", "parameter server: tables, pull and push (rows/s)", ps_command},
+    {"ps", "parameter server: tables, pull and push, checkpoints", ps_command},
     {"sample", "neighbour sampling (edges/s)", sample_command},
     {"train", "training by processes (seeds/s)", train_command},
     {"infer", "inference (nodes/s)", infer_command},

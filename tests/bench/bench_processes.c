@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "common/check.h"
 #include "common/program.h"
@@ -69,7 +70,9 @@ static bool endpoint_is_known(void *context)
                  text);
         free(text);
     }
-    return processes->endpoint[0] != '\0' || program_stop_requested();
+    siginfo_t info = {.si_pid = 0};
+    waitid(P_PID, (id_t)processes->items[0].pid, &info, WEXITED | WNOHANG | WNOWAIT);
+    return processes->endpoint[0] != '\0' || info.si_pid != 0 || program_stop_requested();
 }
 
 enum status bench_processes_coordinator(struct bench_processes *processes, const char *listen,

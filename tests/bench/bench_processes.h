@@ -7,7 +7,7 @@
 #include "tests/support/process.h"
 
 #define BENCH_PROCESSES_MAX 4u
-#define BENCH_SETTINGS_MAX  8u
+#define BENCH_SETTINGS_MAX  12u
 
 struct bench_processes {
     const struct bench *bench;

@@ -1,17 +1,20 @@
 /* Tables in process: gather and Adagrad of random rows, against a bare loop over an array of rows
  * behind an index of the same 16-byte entries, with the same prefetch and the same huge pages. Two
  * threads are two shards, each with a table of its own of as many rows. All cases run in turn, so
- * that one thread can be compared with two. */
+ * that one thread can be compared with two. What an array gives without an index is a case of its
+ * own. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/check.h"
+#include "common/clock.h"
 #include "common/kernel_clones.h"
 #include "common/rng.h"
 #include "ps/pages.h"
 #include "ps/table.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/bench_measure.h"
 
 #define DIM          64u
 #define ROW_FLOATS   (2 * DIM) /* values and Adagrad's sums */
@@ -26,6 +29,7 @@
 
 static const char *const case_names[][2] = {{"table-gather-t1", "table-adagrad-t1"},
                                             {"table-gather-t2", "table-adagrad-t2"}};
+static const char array_name[] = "bare-array";
 
 struct bare_entry {
     uint64_t key, row_plus_one;
@@ -38,8 +42,10 @@ struct store {
     struct table *table;
     struct bare_entry *entries;
     float *rows;
-    uint64_t *keys; /* [requests, REQUEST_KEYS] */
+    uint64_t *keys;    /* [requests, REQUEST_KEYS] */
+    uint32_t *numbers; /* the same requests' rows in `rows` */
     float *values, *grads;
+    struct latencies *latencies; /* of the step that runs; NULL: not asked for */
     enum status status;
     struct error error;
 };
@@ -47,6 +53,15 @@ struct store {
 struct stores {
     struct store *items;
     unsigned count; /* threads */
+};
+
+/* A step on some stores, and what it has used after the first run. */
+struct store_step {
+    struct stores stores;
+    void (*work)(void *store);
+    struct latencies latencies[BENCH_THREADS_MAX];
+    double processor_seconds;
+    unsigned runs;
 };
 
 static inline uint64_t bare_position(const struct store *store, uint64_t key)
@@ -128,20 +143,41 @@ static void bare_adagrad(void *context)
     }
 }
 
+/* Without an index: the caller knows where each row is. */
+static void bare_array(void *context)
+{
+    struct store *store = context;
+    for (unsigned r = 0; r < store->requests; r++) {
+        const uint32_t *numbers = store->numbers + (size_t)r * REQUEST_KEYS;
+        for (uint32_t i = 0; i < REQUEST_KEYS; i++) {
+            if (i + ROW_AHEAD < REQUEST_KEYS)
+                bare_prefetch(store->rows + (size_t)numbers[i + ROW_AHEAD] * ROW_FLOATS, DIM);
+            memcpy(store->values + (size_t)i * DIM, store->rows + (size_t)numbers[i] * ROW_FLOATS,
+                   DIM * sizeof(float));
+        }
+    }
+}
+
 static void table_gather(void *context)
 {
     struct store *store = context;
-    for (unsigned r = 0; r < store->requests && store->status == STATUS_OK; r++)
+    for (unsigned r = 0; r < store->requests && store->status == STATUS_OK; r++) {
+        const uint64_t start_ns = clock_now_ns();
         store->status = table_pull(store->table, store->keys + (size_t)r * REQUEST_KEYS,
                                    REQUEST_KEYS, store->values, false, &store->error);
+        latencies_add(store->latencies, seconds_between(start_ns, clock_now_ns()));
+    }
 }
 
 static void table_adagrad(void *context)
 {
     struct store *store = context;
-    for (unsigned r = 0; r < store->requests && store->status == STATUS_OK; r++)
+    for (unsigned r = 0; r < store->requests && store->status == STATUS_OK; r++) {
+        const uint64_t start_ns = clock_now_ns();
         store->status = table_push(store->table, store->keys + (size_t)r * REQUEST_KEYS,
                                    REQUEST_KEYS, store->grads, 1.0f, &store->error);
+        latencies_add(store->latencies, seconds_between(start_ns, clock_now_ns()));
+    }
 }
 
 static enum status table_fill(struct store *store, struct error *error)
@@ -174,10 +210,11 @@ static enum status store_init(struct store *store, uint64_t row_count, unsigned 
     store->entries = pages_alloc(store->capacity * sizeof *store->entries);
     store->rows = pages_alloc(row_count * ROW_FLOATS * sizeof(float));
     store->keys = pages_alloc((size_t)requests * REQUEST_KEYS * sizeof *store->keys);
+    store->numbers = pages_alloc((size_t)requests * REQUEST_KEYS * sizeof *store->numbers);
     store->values = pages_alloc(floats * sizeof(float));
     store->grads = pages_alloc(floats * sizeof(float));
     CHECK(store->entries != NULL && store->rows != NULL && store->keys != NULL);
-    CHECK(store->values != NULL && store->grads != NULL);
+    CHECK(store->numbers != NULL && store->values != NULL && store->grads != NULL);
     enum status status = table_fill(store, error);
     memset(store->rows, 0, row_count * ROW_FLOATS * sizeof(float));
     for (uint64_t row = 0; row < row_count; row++) {
@@ -187,8 +224,10 @@ static enum status store_init(struct store *store, uint64_t row_count, unsigned 
         store->entries[position] = (struct bare_entry){rng_mix(row), row + 1};
     }
     struct rng rng = rng_make(number + 1);
-    for (size_t i = 0; i < (size_t)requests * REQUEST_KEYS; i++)
-        store->keys[i] = rng_mix(rng_below(&rng, row_count));
+    for (size_t i = 0; i < (size_t)requests * REQUEST_KEYS; i++) {
+        store->numbers[i] = (uint32_t)rng_below(&rng, row_count);
+        store->keys[i] = rng_mix(store->numbers[i]);
+    }
     for (size_t i = 0; i < floats; i++)
         store->grads[i] = (float)(i % 13) * 1e-3f - 6e-3f;
     return status;
@@ -201,11 +240,13 @@ static void store_deinit(struct store *store)
     pages_free(store->entries, store->capacity * sizeof *store->entries);
     pages_free(store->rows, store->row_count * ROW_FLOATS * sizeof(float));
     pages_free(store->keys, (size_t)store->requests * REQUEST_KEYS * sizeof *store->keys);
+    pages_free(store->numbers, (size_t)store->requests * REQUEST_KEYS * sizeof *store->numbers);
     pages_free(store->values, floats * sizeof(float));
     pages_free(store->grads, floats * sizeof(float));
 }
 
-static enum status on_stores(struct stores *stores, void (*run)(void *context), struct error *error)
+static enum status on_stores(const struct stores *stores, void (*run)(void *context),
+                             struct error *error)
 {
     void *contexts[BENCH_THREADS_MAX];
     for (unsigned i = 0; i < stores->count; i++)
@@ -219,59 +260,80 @@ static enum status on_stores(struct stores *stores, void (*run)(void *context), 
     return STATUS_OK;
 }
 
-static enum status run_table_gather(void *context, struct error *error)
+static enum status run_step(void *context, struct error *error)
 {
-    return on_stores(context, table_gather, error);
+    struct store_step *step = context;
+    const double before = process_seconds(0);
+    for (unsigned i = 0; i < step->stores.count; i++) {
+        if (step->runs == 1) latencies_clear(&step->latencies[i]);
+        step->stores.items[i].latencies = &step->latencies[i];
+    }
+    enum status status = on_stores(&step->stores, step->work, error);
+    if (step->runs++ > 0) step->processor_seconds += process_seconds(0) - before;
+    return status;
 }
 
-static enum status run_table_adagrad(void *context, struct error *error)
+static double step_rows(const struct store_step *step)
 {
-    return on_stores(context, table_adagrad, error);
+    return (double)REQUEST_KEYS * step->stores.items[0].requests * step->stores.count;
 }
 
-static enum status run_bare_gather(void *context, struct error *error)
+/* steps[0] and work[0] are of the table, steps[1] and work[1] of the bare loop. */
+static void report(struct bench *bench, const char *name, const struct bench_step *steps,
+                   struct store_step *work)
 {
-    return on_stores(context, bare_gather, error);
+    const struct table *table = work->stores.items[0].table;
+    const double rows = step_rows(work), rate = rows / steps[0].seconds;
+    const double millions = rows * (work->runs - 1) * 1e-6;
+    const double bytes = (double)table_bytes(table) / (double)table_row_count(table);
+    struct latencies *latencies = &work->latencies[0];
+    for (unsigned i = 1; i < work->stores.count; i++)
+        for (size_t j = 0; j < work->latencies[i].count; j++)
+            latencies_add(latencies, work->latencies[i].seconds[j]);
+    const struct bench_field fields[] = {
+        {"bytes_per_s", rate * (double)(sizeof(uint64_t) + DIM * sizeof(float))},
+        {"p50_us", latencies_quantile(latencies, 0.5) * 1e6},
+        {"p99_us", latencies_quantile(latencies, 0.99) * 1e6},
+        {"cpu_s_per_mrow", work[0].processor_seconds / millions},
+        {"limit_cpu_s_per_mrow", work[1].processor_seconds / millions},
+        {"bytes_per_row", bytes - (double)(ROW_FLOATS * sizeof(float))}};
+    bench_report_fields(bench, name, rate, "rows/s", rows / steps[1].seconds, fields,
+                        sizeof fields / sizeof *fields);
 }
 
-static enum status run_bare_adagrad(void *context, struct error *error)
-{
-    return on_stores(context, bare_adagrad, error);
-}
-
-/* Four steps a number of threads: table and bare loop, gather and Adagrad. */
+/* Four steps a number of threads: table and bare loop, gather and Adagrad; and the array. */
 static enum status measure(struct bench *bench, struct store *items, unsigned first, unsigned last,
                            struct error *error)
 {
-    struct bench_step steps[4 * BENCH_THREADS_MAX];
-    struct stores stores[BENCH_THREADS_MAX];
+    static void (*const works[])(void *) = {table_gather, bare_gather, table_adagrad, bare_adagrad};
+    struct store_step work[4 * BENCH_THREADS_MAX + 1] = {0};
+    struct bench_step steps[4 * BENCH_THREADS_MAX + 1];
     unsigned count = 0;
-    for (unsigned threads = first; threads <= last; threads++) {
-        struct stores *some = &stores[threads - 1];
-        *some = (struct stores){items, threads};
-        steps[count++] = (struct bench_step){run_table_gather, some, 0};
-        steps[count++] = (struct bench_step){run_bare_gather, some, 0};
-        steps[count++] = (struct bench_step){run_table_adagrad, some, 0};
-        steps[count++] = (struct bench_step){run_bare_adagrad, some, 0};
-    }
+    for (unsigned threads = first; threads <= last; threads++)
+        for (unsigned i = 0; i < sizeof works / sizeof *works; i++)
+            work[count++] = (struct store_step){.stores = {items, threads}, .work = works[i]};
+    work[count++] = (struct store_step){.stores = {items, 1}, .work = bare_array};
+    for (unsigned i = 0; i < count; i++)
+        steps[i] = (struct bench_step){run_step, &work[i], 0};
     enum status status = bench_alternate(steps, count, bench_rounds(bench, 15), error);
-    if (status != STATUS_OK) return status;
-    const struct bench_step *step = steps;
-    for (unsigned threads = first; threads <= last; threads++) {
-        const double rows = (double)REQUEST_KEYS * items[0].requests * threads;
-        for (unsigned i = 0; i < 2; i++, step += 2) {
-            const char *name = case_names[threads - 1][i];
-            if (bench_wants(bench, name))
-                bench_report(bench, name, rows / step[0].seconds, "rows/s", rows / step[1].seconds);
-        }
+    for (unsigned i = 0; i + 1 < count && status == STATUS_OK; i += 2) {
+        const char *name = case_names[first - 1 + i / 4][i / 2 % 2];
+        if (bench_wants(bench, name)) report(bench, name, &steps[i], &work[i]);
     }
-    return STATUS_OK;
+    if (status == STATUS_OK && bench_wants(bench, array_name))
+        bench_report(bench, array_name, step_rows(&work[count - 1]) / steps[count - 1].seconds,
+                     "rows/s", BENCH_NO_LIMIT);
+    for (unsigned i = 0; i < count; i++)
+        for (unsigned j = 0; j < BENCH_THREADS_MAX; j++)
+            latencies_deinit(&work[i].latencies[j]);
+    return status;
 }
 
 static bool threads_wanted(const struct bench *bench, unsigned threads)
 {
     const char *const *names = case_names[threads - 1];
-    return bench_wants(bench, names[0]) || bench_wants(bench, names[1]);
+    return bench_wants(bench, names[0]) || bench_wants(bench, names[1]) ||
+           (threads == 1 && bench_wants(bench, array_name));
 }
 
 enum status table_cases(struct bench *bench, struct error *error)
@@ -280,7 +342,7 @@ enum status table_cases(struct bench *bench, struct error *error)
     const unsigned first = threads_wanted(bench, 1) ? 1 : 2;
     const unsigned last = threads_wanted(bench, 2) ? 2 : 1;
     enum status status = STATUS_OK;
-    if (first > last) return STATUS_OK;
+    if (first > last || bench->matrix) return STATUS_OK;
     for (unsigned i = 0; i < last && status == STATUS_OK; i++)
         status = store_init(&items[i], bench->quick ? 20000 : 4000000, bench->quick ? 1 : REQUESTS,
                             i, error);
