@@ -70,7 +70,9 @@ static enum status begin_growing(struct table_index *index)
     index->spare = (struct index_array){0};
     index->old = index->now;
     index->old_next = 0;
+    index->now_too = false;
     index->now = larger;
+    table_index_move(index, 1); /* what had wrapped to the front */
     return STATUS_OK;
 }
 
@@ -99,7 +101,11 @@ static bool put_old(struct table_index *index, const struct index_entry *entry)
 {
     const struct index_array *old = &index->old;
     uint64_t position = table_index_hash(entry->key) >> old->shift;
-    if (position < index->old_next || index->count > old->mask / 10 * 9) return false;
+    if (position < index->old_next) return false;
+    if (index->count > old->mask / 10 * 9) {
+        index->now_too = true;
+        return false;
+    }
     while (old->entries[position].row_plus_one != 0) {
         if (++position > old->mask) return false; /* what wraps to the front would not be copied */
     }
@@ -124,13 +130,32 @@ enum status table_index_add(struct table_index *index, uint64_t key, uint32_t ro
     return STATUS_OK;
 }
 
+struct index_entry *table_index_find_growing(const struct table_index *index, uint64_t key,
+                                             uint64_t hash)
+{
+    const struct index_array *old = &index->old;
+    uint64_t position = hash >> old->shift;
+    if (position >= index->old_next) {
+        for (; position <= old->mask; position++) {
+            struct index_entry *entry = &old->entries[position];
+            if (entry->row_plus_one == 0) break;
+            if (entry->key == key) return entry;
+        }
+        /* From the end of the old array it may have wrapped. */
+        if (position <= old->mask && !index->now_too) return NULL;
+    }
+    return index_array_find(&index->now, key, hash);
+}
+
 /* Closes the gap that an entry leaves: what stands behind it without one moves up, unless it would
  * come before its own position (Knuth, The Art of Computer Programming 3, 6.4, Algorithm R). Slots
- * before `first` are copied and stay: the walk ends there. */
-static void array_remove(struct index_array *array, uint64_t gap, uint64_t first)
+ * before `first` are copied and stay: the walk ends there; true when it came so far. */
+static bool array_remove(struct index_array *array, uint64_t gap, uint64_t first)
 {
+    bool wrapped = false;
     for (uint64_t next = gap;;) {
         next = (next + 1) & array->mask;
+        wrapped = wrapped || next < gap;
         const struct index_entry *entry = &array->entries[next];
         if (entry->row_plus_one == 0 || next < first) break;
         uint64_t home = table_index_hash(entry->key) >> array->shift;
@@ -139,16 +164,20 @@ static void array_remove(struct index_array *array, uint64_t gap, uint64_t first
         gap = next;
     }
     array->entries[gap] = (struct index_entry){0};
+    return wrapped;
 }
 
 void table_index_remove(struct table_index *index, struct index_entry *entry)
 {
     const struct index_array *now = &index->now;
     if (entry >= now->entries && entry <= now->entries + now->mask) {
-        array_remove(&index->now, (uint64_t)(entry - now->entries), 0);
+        (void)array_remove(&index->now, (uint64_t)(entry - now->entries), 0);
     } else {
         CHECK(index->old.entries != NULL);
-        array_remove(&index->old, (uint64_t)(entry - index->old.entries), index->old_next);
+        /* A gap that is left at the end hides what had wrapped behind it. */
+        bool wrapped =
+            array_remove(&index->old, (uint64_t)(entry - index->old.entries), index->old_next);
+        index->now_too = index->now_too || wrapped;
     }
     index->count--;
 }
@@ -164,25 +193,45 @@ uint64_t table_index_bytes_next(const struct table_index *index)
     return is_full(index) ? 3 * slots * sizeof(struct index_entry) : table_index_bytes(index);
 }
 
-/* Entries of hashes [first, last] in slots from `valid` on. False when they do not fit. */
-static bool array_scan(const struct index_array *array, uint64_t first, uint64_t last,
-                       uint64_t valid, struct index_entry **entries, uint32_t entries_max,
-                       uint32_t *entry_count)
+/* What a scan has found so far. */
+struct scan {
+    uint64_t first, last; /* hashes */
+    struct index_entry **entries;
+    uint32_t entries_max, count;
+};
+
+/* Entries of the scan's hashes in slots from `valid` on; *wrapped: the walk came to the array's
+ * end. False when they do not fit. */
+static bool array_scan(const struct index_array *array, uint64_t valid, struct scan *scan,
+                       bool *wrapped)
 {
-    if (array->entries == NULL) return true;
-    uint64_t position = first >> array->shift, home_last = last >> array->shift;
+    uint64_t position = scan->first >> array->shift, home_last = scan->last >> array->shift;
     for (uint64_t step = 0; step <= array->mask; step++, position++) {
         struct index_entry *entry = &array->entries[position & array->mask];
+        *wrapped = position >= array->mask;
         if (entry->row_plus_one == 0) {
             if (position >= home_last) return true;
             continue;
         }
         uint64_t hash = table_index_hash(entry->key);
-        if (hash < first || hash > last || (position & array->mask) < valid) continue;
-        if (*entry_count == entries_max) return false;
-        entries[(*entry_count)++] = entry;
+        if (hash < scan->first || hash > scan->last || (position & array->mask) < valid) continue;
+        if (scan->count == scan->entries_max) return false;
+        scan->entries[scan->count++] = entry;
     }
     return true;
+}
+
+/* While the index grows, `now` is left alone where nothing of these hashes can be. */
+static bool scan_range(const struct table_index *index, struct scan *scan)
+{
+    bool wrapped = false;
+    scan->count = 0;
+    if (index->old.entries != NULL) {
+        if (!array_scan(&index->old, index->old_next, scan, &wrapped)) return false;
+        bool copied = scan->first >> index->old.shift < index->old_next;
+        if (!copied && !wrapped && !index->now_too) return true;
+    }
+    return array_scan(&index->now, 0, scan, &wrapped);
 }
 
 void table_index_scan(const struct table_index *index, uint64_t *cursor,
@@ -191,15 +240,11 @@ void table_index_scan(const struct table_index *index, uint64_t *cursor,
     /* As many hashes as should have two fifths of what fits; fewer where many keys crowd. */
     uint64_t positions = entries_max / 2;
     uint64_t span = positions > index->now.mask ? UINT64_MAX : (positions << index->now.shift) - 1;
-    for (;; span /= 2) { /* one hash has one key: this ends */
-        uint64_t first = *cursor;
-        uint64_t last = span > UINT64_MAX - first ? UINT64_MAX : first + span;
-        *entry_count = 0;
-        if (array_scan(&index->now, first, last, 0, entries, entries_max, entry_count) &&
-            array_scan(&index->old, first, last, index->old_next, entries, entries_max,
-                       entry_count)) {
-            *cursor = last + 1;
-            return;
-        }
-    }
+    struct scan scan = {.first = *cursor, .entries = entries, .entries_max = entries_max};
+    do { /* one hash has one key: this ends */
+        scan.last = span > UINT64_MAX - scan.first ? UINT64_MAX : scan.first + span;
+        span /= 2;
+    } while (!scan_range(index, &scan));
+    *cursor = scan.last + 1;
+    *entry_count = scan.count;
 }

@@ -10,8 +10,10 @@
  *     new  [ b . e . . . . . ]     e was added since; a and d are found in old
  *
  * A position is the hash's upper bits, so that copying writes the new array in order, and a key
- * that is added belongs either to the copied part, and goes to the new array, or to the other, and
- * goes to the old one: pages of the new array are touched one after the other. Different keys have
+ * belongs either to the copied part, and is looked for and added in the new array, or to the other,
+ * and the old one: pages of the new array are touched one after the other, not all of them by the
+ * keys of one request. The exceptions are what had wrapped from the end of the old array to its
+ * front, which is copied first, and keys that find no room in the old array. Different keys have
  * different hashes, so a hash is also a place to go on from (table_index_scan). */
 #ifndef ANTHILL_PS_TABLE_INDEX_H
 #define ANTHILL_PS_TABLE_INDEX_H
@@ -41,6 +43,7 @@ struct table_index {
     struct index_array now;
     struct index_array old;   /* while it grows */
     uint64_t old_next;        /* slots of `old` before this one are copied */
+    bool now_too;             /* keys of the part that is not copied may stand in `now` */
     struct index_array spare; /* mapped ahead for the next growth; costs no memory until then */
     uint64_t count;
 };
@@ -85,10 +88,12 @@ static inline uint64_t table_index_hash(uint64_t key)
 
 static inline void table_index_prefetch(const struct table_index *index, uint64_t hash)
 {
-    __builtin_prefetch(&index->now.entries[hash >> index->now.shift], 0, 3);
-    if (__builtin_expect(index->old.entries != NULL, 0)) {
-        __builtin_prefetch(&index->old.entries[hash >> index->old.shift], 0, 3);
+    const struct index_array *array = &index->now;
+    if (__builtin_expect(index->old.entries != NULL, 0) &&
+        hash >> index->old.shift >= index->old_next) {
+        array = &index->old;
     }
+    __builtin_prefetch(&array->entries[hash >> array->shift], 0, 3);
 }
 
 static inline struct index_entry *index_array_find(const struct index_array *array, uint64_t key,
@@ -103,17 +108,19 @@ static inline struct index_entry *index_array_find(const struct index_array *arr
     }
 }
 
+/* table_index_find while the index grows. */
+struct index_entry *table_index_find_growing(const struct table_index *index, uint64_t key,
+                                             uint64_t hash);
+
 /* The entry of `key`, whose hash is `hash`; NULL when it is not there. Borrowed until the index
  * changes. */
 static inline struct index_entry *table_index_find(const struct table_index *index, uint64_t key,
                                                    uint64_t hash)
 {
-    struct index_entry *entry = index_array_find(&index->now, key, hash);
-    if (entry == NULL && __builtin_expect(index->old.entries != NULL, 0)) {
-        entry = index_array_find(&index->old, key, hash);
-        if (entry != NULL && (uint64_t)(entry - index->old.entries) < index->old_next) entry = NULL;
+    if (__builtin_expect(index->old.entries != NULL, 0)) {
+        return table_index_find_growing(index, key, hash);
     }
-    return entry;
+    return index_array_find(&index->now, key, hash);
 }
 
 #endif
