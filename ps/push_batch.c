@@ -7,7 +7,6 @@
 
 /* Memory for more keys is not kept for the next push. */
 #define KEYS_KEPT 65536u
-#define GOLDEN    UINT64_C(0x9e3779b97f4a7c15)
 
 static uint64_t slots_for(uint32_t count)
 {
@@ -108,7 +107,7 @@ enum status push_batch_begin(struct push_batch *batch, const uint64_unaligned *k
     enum status status = slots_clear(batch, slot_count);
     for (uint32_t i = 0; status == STATUS_OK && i < count; i++) {
         const void *gradient = gradients_at(gradients, i);
-        uint64_t key = keys[i], slot = (key * GOLDEN) >> shift;
+        uint64_t key = keys[i], slot = push_batch_hash(key) >> shift;
         while (batch->slots[slot] != 0 && keys[batch->slots[slot] - 1] != key)
             slot = (slot + 1) & (slot_count - 1);
         if (batch->slots[slot] == 0) {

@@ -50,6 +50,14 @@ struct push_cursor {
     uint32_t repeat, sum;
 };
 
+/* Upper bits are used. One product alone would put the keys of some strides into one row of slots:
+ * those whose product with it is small. */
+static inline uint64_t push_batch_hash(uint64_t key)
+{
+    key *= UINT64_C(0x9e3779b97f4a7c15);
+    return (key ^ key >> 32) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
 static inline const void *gradients_at(const struct gradients *gradients, uint32_t i)
 {
     if (gradients->offsets != NULL) return gradients->bytes + gradients->offsets[i];
