@@ -73,9 +73,8 @@ enum status table_pull_to(struct table *table, const uint64_unaligned *keys, uin
  * keys[i], 0: none. A version is the number of the table's last push when the row was copied. Rows
  * whose last change is at most `behind` pushes after the copy are left out; the others are copied,
  * one after the other to *sent places of target->rows (positions are not used), and versions[i] is
- * the new version; 0: left out. So what the caller has lacks at most
- * `behind` pushes. (Removals have numbers, too.) A key without a row is always sent. The rest is as
- * in table_pull_to. */
+ * the new version; 0: left out. So what the caller has lacks at most `behind` pushes. (Removals
+ * have numbers, too.) A key without a row is always sent. The rest is as in table_pull_to. */
 enum status table_pull_newer(struct table *table, const uint64_unaligned *keys, uint32_t key_count,
                              const void *held, uint32_t behind, const struct row_target *target,
                              bool read_only, uint32_t *versions, uint32_t *sent,
