@@ -120,7 +120,11 @@ KERNEL_CLONES static void adagrad_rows(float *const *rows, const float_unaligned
 {
     for (uint32_t r = 0; r < row_count; r++) {
         if (rows[r] == NULL) continue;
-        adagrad_one(rows[r], rows[r] + count, grads[r], count, rate, epsilon, decay);
+        if (count == 64) { /* a common length, known to the compiler */
+            adagrad_one(rows[r], rows[r] + 64, grads[r], 64, rate, epsilon, decay);
+        } else {
+            adagrad_one(rows[r], rows[r] + count, grads[r], count, rate, epsilon, decay);
+        }
     }
 }
 

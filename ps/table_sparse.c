@@ -188,18 +188,18 @@ static enum status pull_missing(struct table_sparse *table, const struct output 
     return STATUS_OK;
 }
 
-enum status table_sparse_pull(struct table_sparse *table, const uint64_unaligned *keys,
-                              uint32_t key_count, const struct row_target *target, bool read_only,
-                              struct error *error)
+/* Puts the rows that are there and notes which are missing. `bytes` is what a row has; `plain`:
+ * rows are copied one after the other, and uses do not count. Compiled anew for each constant that
+ * it is given: where a row's length is known its copy is a few instructions without a branch. */
+__attribute__((always_inline)) static inline void
+put_rows(struct table_sparse *table, const uint64_unaligned *keys, uint32_t key_count,
+         const struct output *output, size_t bytes, bool plain)
 {
     struct table_rows *rows = &table->rows;
-    const struct output output = output_make(table, target);
     struct pipeline pipeline;
     const float *ring[RING];
-    enum status status = begin(table, key_count, error);
-    if (status != STATUS_OK) return status;
+    uint32_t lines = lines_ahead((uint32_t)(bytes / sizeof(float)));
     pipeline_begin(&pipeline, &rows->index, keys, key_count);
-    uint32_t lines = lines_ahead(rows->value_words);
     for (uint32_t i = 0; i < key_count + ROW_AHEAD; i++) {
         if (i < key_count) {
             struct index_entry *entry = pipeline_find(&pipeline, &rows->index, keys, key_count, i);
@@ -207,13 +207,37 @@ enum status table_sparse_pull(struct table_sparse *table, const uint64_unaligned
             if (entry != NULL) {
                 const float *row = ring[i % RING] = table_rows_at(rows, entry);
                 prefetch_row(row, lines);
-                table_rows_used(rows, entry);
+                if (!plain) table_rows_used(rows, entry);
             } else {
                 table->missing[table->missing_count++] = i;
             }
         }
         if (i < ROW_AHEAD || ring[(i - ROW_AHEAD) % RING] == NULL) continue;
-        put_row(table, &output, i - ROW_AHEAD, ring[(i - ROW_AHEAD) % RING]);
+        uint32_t j = i - ROW_AHEAD;
+        if (plain) {
+            copy_row((uint8_t *)output->target->rows + j * bytes, (const uint8_t *)ring[j % RING],
+                     bytes);
+        } else {
+            put_row(table, output, j, ring[j % RING]);
+        }
+    }
+}
+
+enum status table_sparse_pull(struct table_sparse *table, const uint64_unaligned *keys,
+                              uint32_t key_count, const struct row_target *target, bool read_only,
+                              struct error *error)
+{
+    const struct output output = output_make(table, target);
+    size_t bytes = table->rows.value_words * sizeof(float);
+    bool plain = output.copies && target->positions == NULL && !table->rows.tracks_use;
+    enum status status = begin(table, key_count, error);
+    if (status != STATUS_OK) return status;
+    if (plain && bytes == 256) {
+        put_rows(table, keys, key_count, &output, 256, true);
+    } else if (plain && bytes == 512) {
+        put_rows(table, keys, key_count, &output, 512, true);
+    } else {
+        put_rows(table, keys, key_count, &output, bytes, false);
     }
     for (uint32_t m = 0; status == STATUS_OK && m < table->missing_count; m++) {
         struct index_entry *entry;

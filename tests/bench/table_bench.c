@@ -1,8 +1,10 @@
-/* Tables in process: gather and Adagrad of random rows, against a bare loop over an array of rows
- * behind an index of the same 16-byte entries, with the same prefetch and the same huge pages. Two
- * threads are two shards, each with a table of its own of as many rows. All cases run in turn, so
- * that one thread can be compared with two. What an array gives without an index is a case of its
- * own. */
+/* Tables in process: gather and Adagrad of random rows, against a bare loop over the very same rows
+ * and index entries: it finds, sends for and copies or steps rows of a fixed length, and does
+ * nothing else. (Over memory of its own it would measure something else: which pages the host has
+ * given to this machine as large ones differs from one piece of memory to the next, by a factor of
+ * two.) Two threads are two shards, each with a table of its own of as many rows. All cases run in
+ * turn, so that one thread can be compared with two. What rows give without an index is a case of
+ * its own. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +14,7 @@
 #include "common/kernel_clones.h"
 #include "common/rng.h"
 #include "ps/pages.h"
-#include "ps/table.h"
+#include "ps/table_sparse.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/bench_measure.h"
 
@@ -31,19 +33,16 @@ static const char *const case_names[][2] = {{"table-gather-t1", "table-adagrad-t
                                             {"table-gather-t2", "table-adagrad-t2"}};
 static const char array_name[] = "bare-array";
 
-struct bare_entry {
-    uint64_t key, row_plus_one;
-};
-
-/* A shard and its bare likeness. */
+/* A shard's table. */
 struct store {
-    uint64_t row_count, capacity;
-    unsigned shift, requests;
-    struct table *table;
-    struct bare_entry *entries;
-    float *rows;
+    uint64_t row_count;
+    unsigned requests;
+    Anthill__OptimizerSpec optimizer;
+    Anthill__TableSpec spec;
+    struct table_sparse table;
+    struct push_batch batch;
     uint64_t *keys;    /* [requests, REQUEST_KEYS] */
-    uint32_t *numbers; /* the same requests' rows in `rows` */
+    uint32_t *numbers; /* the same requests' rows */
     float *values, *grads;
     struct latencies *latencies; /* of the step that runs; NULL: not asked for */
     enum status status;
@@ -66,15 +65,25 @@ struct store_step {
 
 static inline uint64_t bare_position(const struct store *store, uint64_t key)
 {
-    return rng_mix(key) >> store->shift;
+    return table_index_hash(key) >> store->table.rows.index.now.shift;
+}
+
+static inline const struct index_entry *bare_entry(const struct store *store, uint64_t position)
+{
+    return &store->table.rows.index.now.entries[position];
+}
+
+static inline float *bare_row(const struct store *store, uint32_t number)
+{
+    return row_store_at(&store->table.rows.store, number);
 }
 
 static inline float *bare_find(const struct store *store, uint64_t key)
 {
     uint64_t position = bare_position(store, key);
-    while (store->entries[position].key != key)
-        position = (position + 1) & (store->capacity - 1);
-    return store->rows + (store->entries[position].row_plus_one - 1) * ROW_FLOATS;
+    while (bare_entry(store, position)->key != key)
+        position = (position + 1) & store->table.rows.index.now.mask;
+    return bare_row(store, bare_entry(store, position)->row_plus_one - 1);
 }
 
 static inline void bare_prefetch(const float *row, uint32_t floats)
@@ -88,7 +97,7 @@ static inline void bare_look_ahead(const struct store *store, const uint64_t *ke
                                    uint32_t floats, float **ring)
 {
     if (i + ENTRY_AHEAD < REQUEST_KEYS)
-        __builtin_prefetch(&store->entries[bare_position(store, keys[i + ENTRY_AHEAD])], 0, 3);
+        __builtin_prefetch(bare_entry(store, bare_position(store, keys[i + ENTRY_AHEAD])), 0, 3);
     if (i + ROW_AHEAD >= REQUEST_KEYS) return;
     float *row = bare_find(store, keys[i + ROW_AHEAD]);
     ring[(i + ROW_AHEAD) % RING] = row;
@@ -99,7 +108,7 @@ static inline void bare_begin(const struct store *store, const uint64_t *keys, u
                               float **ring)
 {
     for (uint32_t i = 0; i < ENTRY_AHEAD; i++)
-        __builtin_prefetch(&store->entries[bare_position(store, keys[i])], 0, 3);
+        __builtin_prefetch(bare_entry(store, bare_position(store, keys[i])), 0, 3);
     for (uint32_t i = 0; i < ROW_AHEAD; i++) {
         ring[i] = bare_find(store, keys[i]);
         bare_prefetch(ring[i], floats);
@@ -151,8 +160,8 @@ static void bare_array(void *context)
         const uint32_t *numbers = store->numbers + (size_t)r * REQUEST_KEYS;
         for (uint32_t i = 0; i < REQUEST_KEYS; i++) {
             if (i + ROW_AHEAD < REQUEST_KEYS)
-                bare_prefetch(store->rows + (size_t)numbers[i + ROW_AHEAD] * ROW_FLOATS, DIM);
-            memcpy(store->values + (size_t)i * DIM, store->rows + (size_t)numbers[i] * ROW_FLOATS,
+                bare_prefetch(bare_row(store, numbers[i + ROW_AHEAD]), DIM);
+            memcpy(store->values + (size_t)i * DIM, bare_row(store, numbers[i]),
                    DIM * sizeof(float));
         }
     }
@@ -163,8 +172,9 @@ static void table_gather(void *context)
     struct store *store = context;
     for (unsigned r = 0; r < store->requests && store->status == STATUS_OK; r++) {
         const uint64_t start_ns = clock_now_ns();
-        store->status = table_pull(store->table, store->keys + (size_t)r * REQUEST_KEYS,
-                                   REQUEST_KEYS, store->values, false, &store->error);
+        const struct row_target target = {.rows = store->values};
+        store->status = table_sparse_pull(&store->table, store->keys + (size_t)r * REQUEST_KEYS,
+                                          REQUEST_KEYS, &target, false, &store->error);
         latencies_add(store->latencies, seconds_between(start_ns, clock_now_ns()));
     }
 }
@@ -174,29 +184,35 @@ static void table_adagrad(void *context)
     struct store *store = context;
     for (unsigned r = 0; r < store->requests && store->status == STATUS_OK; r++) {
         const uint64_t start_ns = clock_now_ns();
-        store->status = table_push(store->table, store->keys + (size_t)r * REQUEST_KEYS,
-                                   REQUEST_KEYS, store->grads, 1.0f, &store->error);
+        const struct gradients gradients = {
+            .bytes = (const uint8_t *)store->grads, .stride = DIM * sizeof(float), .dim = DIM};
+        store->status =
+            table_sparse_push(&store->table, store->keys + (size_t)r * REQUEST_KEYS, REQUEST_KEYS,
+                              &gradients, &store->batch, RATE, &store->error);
+        push_batch_end(&store->batch);
         latencies_add(store->latencies, seconds_between(start_ns, clock_now_ns()));
     }
 }
 
 static enum status table_fill(struct store *store, struct error *error)
 {
-    Anthill__OptimizerSpec optimizer = ANTHILL__OPTIMIZER_SPEC__INIT;
-    optimizer.kind = ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAGRAD;
-    optimizer.rate = RATE;
-    optimizer.epsilon = EPSILON;
-    Anthill__TableSpec spec = ANTHILL__TABLE_SPEC__INIT;
-    spec.name = "bench";
-    spec.dim = DIM;
-    spec.optimizer = &optimizer;
-    enum status status = table_create(&store->table, &spec, error);
+    anthill__optimizer_spec__init(&store->optimizer);
+    store->optimizer.kind = ANTHILL__OPTIMIZER_KIND__OPTIMIZER_ADAGRAD;
+    store->optimizer.rate = RATE;
+    store->optimizer.epsilon = EPSILON;
+    anthill__table_spec__init(&store->spec);
+    store->spec.name = "bench";
+    store->spec.dim = DIM;
+    store->spec.optimizer = &store->optimizer;
+    enum status status = table_sparse_init(&store->table, &store->spec);
+    const struct row_target target = {.rows = store->values};
     for (uint64_t first = 0; first < store->row_count && status == STATUS_OK;) {
         uint32_t count = 0;
         for (; count < REQUEST_KEYS && first < store->row_count; count++)
             store->keys[count] = rng_mix(first++);
-        status = table_pull(store->table, store->keys, count, store->values, false, error);
+        status = table_sparse_pull(&store->table, store->keys, count, &target, false, error);
     }
+    table_index_move(&store->table.rows.index, UINT64_MAX);
     return status;
 }
 
@@ -204,25 +220,14 @@ static enum status store_init(struct store *store, uint64_t row_count, unsigned 
                               unsigned number, struct error *error)
 {
     const size_t floats = (size_t)REQUEST_KEYS * DIM;
-    *store = (struct store){.row_count = row_count, .requests = requests, .shift = 64};
-    for (store->capacity = 1; store->capacity / 5 * 4 < row_count; store->capacity *= 2)
-        store->shift--;
-    store->entries = pages_alloc(store->capacity * sizeof *store->entries);
-    store->rows = pages_alloc(row_count * ROW_FLOATS * sizeof(float));
+    *store = (struct store){.row_count = row_count, .requests = requests};
     store->keys = pages_alloc((size_t)requests * REQUEST_KEYS * sizeof *store->keys);
     store->numbers = pages_alloc((size_t)requests * REQUEST_KEYS * sizeof *store->numbers);
     store->values = pages_alloc(floats * sizeof(float));
     store->grads = pages_alloc(floats * sizeof(float));
-    CHECK(store->entries != NULL && store->rows != NULL && store->keys != NULL);
-    CHECK(store->numbers != NULL && store->values != NULL && store->grads != NULL);
+    CHECK(store->keys != NULL && store->numbers != NULL);
+    CHECK(store->values != NULL && store->grads != NULL);
     enum status status = table_fill(store, error);
-    memset(store->rows, 0, row_count * ROW_FLOATS * sizeof(float));
-    for (uint64_t row = 0; row < row_count; row++) {
-        uint64_t position = bare_position(store, rng_mix(row));
-        while (store->entries[position].row_plus_one != 0)
-            position = (position + 1) & (store->capacity - 1);
-        store->entries[position] = (struct bare_entry){rng_mix(row), row + 1};
-    }
     struct rng rng = rng_make(number + 1);
     for (size_t i = 0; i < (size_t)requests * REQUEST_KEYS; i++) {
         store->numbers[i] = (uint32_t)rng_below(&rng, row_count);
@@ -236,9 +241,8 @@ static enum status store_init(struct store *store, uint64_t row_count, unsigned 
 static void store_deinit(struct store *store)
 {
     const size_t floats = (size_t)REQUEST_KEYS * DIM;
-    table_destroy(store->table);
-    pages_free(store->entries, store->capacity * sizeof *store->entries);
-    pages_free(store->rows, store->row_count * ROW_FLOATS * sizeof(float));
+    table_sparse_deinit(&store->table);
+    push_batch_deinit(&store->batch);
     pages_free(store->keys, (size_t)store->requests * REQUEST_KEYS * sizeof *store->keys);
     pages_free(store->numbers, (size_t)store->requests * REQUEST_KEYS * sizeof *store->numbers);
     pages_free(store->values, floats * sizeof(float));
@@ -282,10 +286,10 @@ static double step_rows(const struct store_step *step)
 static void report(struct bench *bench, const char *name, const struct bench_step *steps,
                    struct store_step *work)
 {
-    const struct table *table = work->stores.items[0].table;
+    const struct table_rows *table = &work->stores.items[0].table.rows;
     const double rows = step_rows(work), rate = rows / steps[0].seconds;
     const double millions = rows * (work->runs - 1) * 1e-6;
-    const double bytes = (double)table_bytes(table) / (double)table_row_count(table);
+    const double bytes = (double)table_rows_bytes(table) / (double)table->store.count;
     struct latencies *latencies = &work->latencies[0];
     for (unsigned i = 1; i < work->stores.count; i++)
         for (size_t j = 0; j < work->latencies[i].count; j++)
@@ -348,6 +352,6 @@ enum status table_cases(struct bench *bench, struct error *error)
                             i, error);
     if (status == STATUS_OK) status = measure(bench, items, first, last, error);
     for (unsigned i = 0; i < last; i++)
-        if (items[i].capacity > 0) store_deinit(&items[i]);
+        if (items[i].row_count > 0) store_deinit(&items[i]);
     return status;
 }
