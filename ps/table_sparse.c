@@ -377,17 +377,18 @@ static void step_block(struct table_sparse *table, const uint64_unaligned *keys,
 }
 
 /* Where no row can fail to appear: while the rows of one block are stepped, those of the next are
- * on their way. */
-static enum status push_at_once(struct table_sparse *table, const uint64_unaligned *keys,
-                                uint32_t key_count, const struct gradients *gradients,
-                                const struct push_batch *batch, float rate, struct error *error)
+ * on their way. `lines` is how many of a row are sent for (see put_rows for why it is a constant).
+ */
+__attribute__((always_inline)) static inline void
+step_in_passing(struct table_sparse *table, const uint64_unaligned *keys, uint32_t key_count,
+                const struct gradients *gradients, const struct push_batch *batch, float rate,
+                uint32_t lines)
 {
     struct table_rows *rows = &table->rows;
     struct pipeline pipeline;
     struct push_cursor found = {0}, stepped = {0};
     float *blocks[2][BLOCK];
     bool creates = push_creates(table);
-    uint32_t lines = lines_ahead(rows->store.floats);
     pipeline_begin(&pipeline, &rows->index, keys, key_count);
     for (uint64_t first = 0; first < key_count + (uint64_t)BLOCK; first += BLOCK) {
         float **block = blocks[first / BLOCK % 2], **before = blocks[(first / BLOCK + 1) % 2];
@@ -400,7 +401,7 @@ static enum status push_at_once(struct table_sparse *table, const uint64_unalign
                 row = row_to_change(rows, entry);
                 prefetch_row(row, lines);
             } else if (creates) {
-                enum status status = table_rows_create(rows, keys[i], false, true, &row, error);
+                enum status status = table_rows_create(rows, keys[i], false, true, &row, NULL);
                 CHECK(status == STATUS_OK); /* reserved */
             }
             block[i - first] = row;
@@ -410,7 +411,18 @@ static enum status push_at_once(struct table_sparse *table, const uint64_unalign
         step_block(table, keys, before, begin, left < BLOCK ? left : BLOCK, gradients, batch,
                    &stepped, rate);
     }
-    return STATUS_OK;
+}
+
+static void push_at_once(struct table_sparse *table, const uint64_unaligned *keys,
+                         uint32_t key_count, const struct gradients *gradients,
+                         const struct push_batch *batch, float rate)
+{
+    uint32_t lines = lines_ahead(table->rows.store.floats);
+    if (lines == 8) {
+        step_in_passing(table, keys, key_count, gradients, batch, rate, 8);
+    } else {
+        step_in_passing(table, keys, key_count, gradients, batch, rate, lines);
+    }
 }
 
 /* Finds the rows, and creates those that are missing once all others are known and safe from
@@ -463,7 +475,8 @@ enum status table_sparse_push(struct table_sparse *table, const uint64_unaligned
     enum status status = check_push(table, keys, key_count, gradients, batch, error);
     if (status != STATUS_OK) return status;
     if (!push_creates(table) || table_rows_reserve(&table->rows, key_count)) {
-        return push_at_once(table, keys, key_count, gradients, batch, rate, error);
+        push_at_once(table, keys, key_count, gradients, batch, rate);
+        return STATUS_OK;
     }
     status = find_rows(table, keys, key_count, batch, error);
     if (status == STATUS_OK) step_rows(table, keys, key_count, gradients, batch, rate);
