@@ -208,12 +208,13 @@ void bench_parallel(void (*run)(void *context), void *const *contexts, unsigned 
 {
     pthread_t threads[BENCH_THREADS_MAX];
     struct call calls[BENCH_THREADS_MAX];
-    CHECK(count <= BENCH_THREADS_MAX);
-    for (unsigned i = 0; i < count; i++) {
+    CHECK(count > 0 && count <= BENCH_THREADS_MAX);
+    for (unsigned i = 1; i < count; i++) {
         calls[i] = (struct call){run, contexts[i]};
         CHECK(pthread_create(&threads[i], NULL, call_main, &calls[i]) == 0);
     }
-    for (unsigned i = 0; i < count; i++)
+    run(contexts[0]);
+    for (unsigned i = 1; i < count; i++)
         pthread_join(threads[i], NULL);
 }
 

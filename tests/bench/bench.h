@@ -63,7 +63,7 @@ struct bench_step {
 enum status bench_alternate(struct bench_step *steps, unsigned count, unsigned rounds,
                             struct error *error) MUST_CHECK;
 
-/* Calls run(contexts[i]) on a thread of its own each, and waits. */
+/* Calls run(contexts[i]) at once, the first on the caller's thread, and waits. */
 void bench_parallel(void (*run)(void *context), void *const *contexts, unsigned count);
 
 double bench_median(double *values, unsigned count); /* sorts them */
