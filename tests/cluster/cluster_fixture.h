@@ -222,4 +222,19 @@ static inline void cluster_pull(struct client *client, uint32_t table, const uin
     if (status != STATUS_OK) fail_msg("%s", error.text);
 }
 
+/* Of a group of tests. */
+static inline int cluster_setup(void **state)
+{
+    (void)state;
+    log_set_level(LOG_ERROR);
+    return 0;
+}
+
+static inline int cluster_teardown(void **state)
+{
+    (void)state;
+    transport_shutdown();
+    return 0;
+}
+
 #endif

@@ -687,20 +687,6 @@ static void a_run_that_is_not_there_is_named(void **state)
     control_close(control);
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    log_set_level(LOG_ERROR);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    transport_shutdown();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -719,5 +705,5 @@ int main(void)
         cmocka_unit_test(a_server_whose_port_is_in_use_says_so),
         cmocka_unit_test(a_run_that_is_not_there_is_named),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, cluster_setup, cluster_teardown);
 }

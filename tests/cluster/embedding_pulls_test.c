@@ -364,20 +364,6 @@ static void rows_pulled_ahead_have_seen_what_the_bound_promises(void **state)
     cluster_end(&cluster);
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    log_set_level(LOG_ERROR);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    transport_shutdown();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -387,5 +373,5 @@ int main(void)
         cmocka_unit_test(the_next_rows_may_be_under_way_while_some_are_in_use),
         cmocka_unit_test(rows_pulled_ahead_have_seen_what_the_bound_promises),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, cluster_setup, cluster_teardown);
 }

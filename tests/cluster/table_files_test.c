@@ -428,20 +428,6 @@ static void an_export_that_fails_leaves_nothing(void **state)
     end(&files);
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    log_set_level(LOG_ERROR);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    transport_shutdown();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -455,5 +441,5 @@ int main(void)
         cmocka_unit_test(only_an_earlier_export_is_replaced),
         cmocka_unit_test(an_export_that_fails_leaves_nothing),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, cluster_setup, cluster_teardown);
 }

@@ -26,27 +26,6 @@ struct run {
     uint32_t writing; /* the server whose cut is under way */
 };
 
-static int set_up(void **state)
-{
-    char *dir = strdup("/tmp/anthill-chain-XXXXXX");
-    if (dir == NULL || mkdtemp(dir) == NULL) return -1;
-    *state = dir;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct error error;
-    enum status status = file_dir_remove(*state, &error);
-    free(*state);
-    return status == STATUS_OK ? 0 : -1;
-}
-
-static void assert_ok(enum status status, const struct error *error)
-{
-    if (status != STATUS_OK) fail_msg("%s", error->text);
-}
-
 static uint32_t owner_of(uint64_t key, uint32_t count)
 {
     return slot_of(key, SLOTS) * count / SLOTS;
@@ -89,11 +68,11 @@ static void touch(struct run *run)
     if (t != 2 && what == 0) {
         (void)table_delete(table, &key, 1);
     } else if (what == 1) {
-        assert_ok(table_pull(table, &key, 1, floats, false, &error), &error);
+        fixture_ok(table_pull(table, &key, 1, floats, false, &error), &error);
     } else {
         for (uint32_t f = 0; f < count; f++)
             floats[f] = rng_float(&run->rng) - 0.5f;
-        assert_ok(table_push(table, &key, 1, floats, 1.0f, &error), &error);
+        fixture_ok(table_push(table, &key, 1, floats, 1.0f, &error), &error);
     }
 }
 
@@ -141,12 +120,12 @@ static void write_step(struct run *run, bool whole)
         struct checkpoint_base base = whole ? (struct checkpoint_base){0} : run->last[i];
         /* Each server's cut is of its own moment. */
         add_rows(run->shards[i].shard, &run->rows, &run->checksum);
-        assert_ok(fixture_write_part(run->shards[i].shard, run->dir, run->step, i, base,
-                                     go_on_training, run, &parts[i], &error),
-                  &error);
+        fixture_ok(fixture_write_part(run->shards[i].shard, run->dir, run->step, i, base,
+                                      go_on_training, run, &parts[i], &error),
+                   &error);
         run->last[i] = (struct checkpoint_base){run->step, parts[i].checksum};
     }
-    assert_ok(checkpoint_publish(run->dir, run->step, parts, run->count, &error), &error);
+    fixture_ok(checkpoint_publish(run->dir, run->step, parts, run->count, &error), &error);
 }
 
 static void step_path(const struct run *run, uint64_t step, char path[FILE_PATH_BYTES])
@@ -180,7 +159,7 @@ static void assert_restored(const struct run *run, uint64_t step, uint32_t count
     for (uint32_t i = 0; i < count; i++) {
         struct shard_fixture read;
         shard_fixture_init(&read);
-        assert_ok(checkpoint_read(read.shard, path, map_of(count), i, &error), &error);
+        fixture_ok(checkpoint_read(read.shard, path, map_of(count), i, &error), &error);
         add_rows(read.shard, &read_rows, &read_checksum);
         shard_fixture_deinit(&read);
     }
@@ -218,8 +197,8 @@ static void read_manifest(const struct run *run, uint64_t step, struct part_mani
     char folder[FILE_PATH_BYTES], path[FILE_PATH_BYTES];
     struct error error = {0};
     step_path(run, step, folder);
-    assert_ok(file_path(path, &error, "%s/server-0-shard-0/manifest.yaml", folder), &error);
-    assert_ok(part_manifest_read(path, manifest, &error), &error);
+    fixture_ok(file_path(path, &error, "%s/server-0-shard-0/manifest.yaml", folder), &error);
+    fixture_ok(part_manifest_read(path, manifest, &error), &error);
 }
 
 static void a_step_holds_what_changed_since_the_one_before(void **state)
@@ -232,15 +211,15 @@ static void a_step_holds_what_changed_since_the_one_before(void **state)
     run_init(&run, *state, 1, 1);
     struct table *table = shard_table(run.shards[0].shard, 0);
     for (unsigned i = 0; i < 3; i++)
-        assert_ok(table_push(table, &keys[i], 1, grad, 1.0f, &error), &error);
+        fixture_ok(table_push(table, &keys[i], 1, grad, 1.0f, &error), &error);
     const struct checkpoint_base none = {0};
     struct checkpoint_part part;
     for (uint64_t step = 1; step <= 3; step++) {
         struct checkpoint_base base = {step - 1, step == 1 ? 0 : part.checksum};
-        assert_ok(fixture_write_part(run.shards[0].shard, *state, step, 0, step == 1 ? none : base,
-                                     NULL, NULL, &part, &error),
-                  &error);
-        assert_ok(checkpoint_publish(*state, step, &part, 1, &error), &error);
+        fixture_ok(fixture_write_part(run.shards[0].shard, *state, step, 0, step == 1 ? none : base,
+                                      NULL, NULL, &part, &error),
+                   &error);
+        fixture_ok(checkpoint_publish(*state, step, &part, 1, &error), &error);
         read_manifest(&run, step, &manifest);
         assert_int_equal(manifest.base, step - 1);
         assert_int_equal(manifest.tables[0].full, step == 1);
@@ -249,7 +228,7 @@ static void a_step_holds_what_changed_since_the_one_before(void **state)
         part_manifest_deinit(&manifest);
         if (step == 1) {
             assert_int_equal(table_delete(table, &keys[1], 1), 1);
-            assert_ok(table_push(table, &keys[2], 1, grad, 1.0f, &error), &error);
+            fixture_ok(table_push(table, &keys[2], 1, grad, 1.0f, &error), &error);
         }
     }
     run_deinit(&run);
@@ -268,9 +247,9 @@ static void a_table_that_is_new_is_whole_in_a_step_that_builds_on_another(void *
     uint64_t key = 77;
     float grad = 1;
     fixture_sparse(&spec, "later", 1, SGD);
-    assert_ok(shard_table_create(run.shards[0].shard, &spec.spec, &id, &error), &error);
-    assert_ok(table_push(shard_table(run.shards[0].shard, id), &key, 1, &grad, 1.0f, &error),
-              &error);
+    fixture_ok(shard_table_create(run.shards[0].shard, &spec.spec, &id, &error), &error);
+    fixture_ok(table_push(shard_table(run.shards[0].shard, id), &key, 1, &grad, 1.0f, &error),
+               &error);
     write_step(&run, false);
     read_manifest(&run, 2, &manifest);
     assert_int_equal(manifest.base, 1);
@@ -336,7 +315,7 @@ static void damage_in_a_chain_is_refused_by_name_and_steps_before_it_are_good(vo
     unsigned files = 0;
     for (uint64_t step = 1; step <= 3; step++) {
         step_path(&run, step, folder);
-        assert_ok(file_path(path, &error, "%s/server-0-shard-0", folder), &error);
+        fixture_ok(file_path(path, &error, "%s/server-0-shard-0", folder), &error);
         DIR *dir = opendir(path);
         assert_non_null(dir);
         const struct dirent *entry;
@@ -374,7 +353,7 @@ static void a_chain_with_another_runs_step_in_it_is_refused(void **state)
     char dirs[2][FILE_PATH_BYTES], from[FILE_PATH_BYTES], to[FILE_PATH_BYTES];
     struct error error = {0};
     for (unsigned r = 0; r < 2; r++) {
-        assert_ok(file_path(dirs[r], &error, "%s/%u", (const char *)*state, r), &error);
+        fixture_ok(file_path(dirs[r], &error, "%s/%u", (const char *)*state, r), &error);
         run_init(&runs[r], dirs[r], 1, 5 + r);
         touch_many(&runs[r], 100);
         write_step(&runs[r], false);
@@ -382,8 +361,8 @@ static void a_chain_with_another_runs_step_in_it_is_refused(void **state)
     }
     step_path(&runs[1], 1, from);
     step_path(&runs[0], 1, to);
-    assert_ok(file_dir_publish(from, to, &error), &error);
-    assert_ok(read_step(&runs[0], 1, &error), &error);
+    fixture_ok(file_dir_publish(from, to, &error), &error);
+    fixture_ok(read_step(&runs[0], 1, &error), &error);
     assert_int_equal(read_step(&runs[0], 2, &error), STATUS_CORRUPT);
     assert_non_null(strstr(error.text, to));
     for (unsigned r = 0; r < 2; r++)
@@ -401,7 +380,7 @@ static void a_step_whose_base_is_not_there_is_not_published(void **state)
     write_step(&run, false);
     touch_many(&run, 10);
     struct checkpoint_base base = run.last[0];
-    assert_ok(
+    fixture_ok(
         fixture_write_part(run.shards[0].shard, *state, 2, 0, base, NULL, NULL, &part, &error),
         &error);
     checkpoint_prune(*state, 0, 0, 2);
@@ -449,7 +428,7 @@ static void pruning_keeps_what_the_kept_build_on(void **state)
     run_deinit(&run);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
 int main(void)
 {

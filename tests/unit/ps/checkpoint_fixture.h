@@ -2,10 +2,33 @@
 #ifndef ANTHILL_TESTS_UNIT_PS_CHECKPOINT_FIXTURE_H
 #define ANTHILL_TESTS_UNIT_PS_CHECKPOINT_FIXTURE_H
 
+#include "common/file.h"
 #include "ps/checkpoint.h"
 #include "ps/checkpoint_cut.h"
 #include "ps/checkpoint_part.h"
 #include "tests/unit/ps/ps_fixture.h"
+
+/* A folder for a test. */
+static inline int fixture_set_up(void **state)
+{
+    char *dir = strdup("/tmp/anthill-checkpoint-XXXXXX");
+    if (dir == NULL || mkdtemp(dir) == NULL) return -1;
+    *state = dir;
+    return 0;
+}
+
+static inline int fixture_tear_down(void **state)
+{
+    struct error error;
+    enum status status = file_dir_remove(*state, &error);
+    free(*state);
+    return status == STATUS_OK ? 0 : -1;
+}
+
+static inline void fixture_ok(enum status status, const struct error *error)
+{
+    if (status != STATUS_OK) fail_msg("%s", error->text);
+}
 
 /* Called between two steps of a cut; may use the shard. */
 typedef void (*fixture_meanwhile)(void *context);

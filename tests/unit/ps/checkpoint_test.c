@@ -13,27 +13,6 @@
 #define SLOTS 64u
 #define STEP  12u
 
-static int set_up(void **state)
-{
-    char *dir = strdup("/tmp/anthill-checkpoint-XXXXXX");
-    if (dir == NULL || mkdtemp(dir) == NULL) return -1;
-    *state = dir;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct error error;
-    enum status status = file_dir_remove(*state, &error);
-    free(*state);
-    return status == STATUS_OK ? 0 : -1;
-}
-
-static void assert_ok(enum status status, const struct error *error)
-{
-    if (status != STATUS_OK) fail_msg("%s", error->text);
-}
-
 /* Three sparse tables with keys up to 500 and a dense one of two tensors, the first in two chunks.
  */
 struct specs {
@@ -85,7 +64,7 @@ static void train(struct shard *shard, uint32_t self, uint32_t count, unsigned r
                 for (uint32_t f = 0; f < floats; f++)
                     grads[f] = rng_float(&rng) - 0.5f;
                 if (owner_of(key, count) != self) continue;
-                assert_ok(table_push(table, &key, 1, grads, 1.0f, &error), &error);
+                fixture_ok(table_push(table, &key, 1, grads, 1.0f, &error), &error);
             }
         }
     }
@@ -126,11 +105,11 @@ static void write_all(const struct shard_fixture *shards, uint32_t count, const 
     struct error error = {0};
     struct checkpoint_part parts[8];
     for (uint32_t i = 0; i < count; i++) {
-        assert_ok(write_whole(shards[i].shard, dir, step, i, &parts[i], &error), &error);
+        fixture_ok(write_whole(shards[i].shard, dir, step, i, &parts[i], &error), &error);
         assert_true(parts[i].bytes > 0);
     }
-    assert_ok(checkpoint_publish(dir, step, parts, count, &error), &error);
-    assert_ok(file_path(step_dir, &error, "%s/step-%u", dir, (unsigned)step), &error);
+    fixture_ok(checkpoint_publish(dir, step, parts, count, &error), &error);
+    fixture_ok(file_path(step_dir, &error, "%s/step-%u", dir, (unsigned)step), &error);
 }
 
 static Anthill__SlotMap *map_of(uint32_t count)
@@ -171,12 +150,12 @@ static void what_is_read_is_what_was_written_and_steps_on_alike(void **state)
     shards_init(&written, 1, 3);
     write_all(&written, 1, dir, STEP, step_dir);
     shard_fixture_init(&read);
-    assert_ok(checkpoint_read(read.shard, step_dir, map_of(1), 0, &error), &error);
+    fixture_ok(checkpoint_read(read.shard, step_dir, map_of(1), 0, &error), &error);
     for (int after = 0; after < 2; after++) {
         assert_int_equal(shard_table_count(read.shard), 4);
         for (uint32_t t = 0; t < 4; t++) {
             struct table *left = shard_table(written.shard, t), *right = shard_table(read.shard, t);
-            assert_ok(table_spec_compare(table_spec(left), table_spec(right), &error), &error);
+            fixture_ok(table_spec_compare(table_spec(left), table_spec(right), &error), &error);
             assert_int_equal(table_row_count(left), table_row_count(right));
             assert_true(assert_rows_in(left, right) > 0);
         }
@@ -195,7 +174,7 @@ static void empty_shards_have_checkpoints_too(void **state)
     shard_fixture_init(&written);
     write_all(&written, 1, *state, 1, step_dir);
     shard_fixture_init(&read);
-    assert_ok(checkpoint_read(read.shard, step_dir, NULL, 0, &error), &error);
+    fixture_ok(checkpoint_read(read.shard, step_dir, NULL, 0, &error), &error);
     assert_int_equal(shard_table_count(read.shard), 0);
     shards_deinit(&written, 1);
     shards_deinit(&read, 1);
@@ -218,7 +197,7 @@ static void pushes_before_a_checkpoint_are_repeats_after_it(void **state)
     assert_true(fixture_row(&written, 9, 0, key) == 0.0f);
     write_all(&written, 1, *state, STEP, step_dir);
     shard_fixture_init(&read);
-    assert_ok(checkpoint_read(read.shard, step_dir, map_of(1), 0, &error), &error);
+    fixture_ok(checkpoint_read(read.shard, step_dir, map_of(1), 0, &error), &error);
     /* Clients learn of the restart before anything else. */
     fixture_push(&read, 9, 2, 0, 4, &key, 1, &grad, 1);
     assert_int_equal(fixture_status(&read, &error), STATUS_NOT_FOUND);
@@ -239,10 +218,10 @@ static void two_parts_are_read_by_any_number_of_shards(void **state)
     shards_init(written, 2, 2);
     write_all(written, 2, *state, STEP, step_dir);
     shard_fixture_init(&whole);
-    assert_ok(checkpoint_read(whole.shard, step_dir, NULL, 0, &error), &error);
+    fixture_ok(checkpoint_read(whole.shard, step_dir, NULL, 0, &error), &error);
     for (uint32_t i = 0; i < 3; i++) {
         shard_fixture_init(&read[i]);
-        assert_ok(checkpoint_read(read[i].shard, step_dir, map_of(3), i, &error), &error);
+        fixture_ok(checkpoint_read(read[i].shard, step_dir, map_of(3), i, &error), &error);
     }
     for (uint32_t t = 0; t < 4; t++) {
         uint64_t expected = t == 3 ? 3 : 500, rows = 0;
@@ -330,8 +309,8 @@ static void damaged_files_are_refused_by_name(void **state)
         const char *path = files.paths[i], *next = files.paths[(i + 1) % files.count];
         char *data = NULL, *other = NULL;
         size_t bytes = 0, other_bytes = 0;
-        assert_ok(file_read_all(path, SIZE_MAX, &data, &bytes, &error), &error);
-        assert_ok(file_read_all(next, SIZE_MAX, &other, &other_bytes, &error), &error);
+        fixture_ok(file_read_all(path, SIZE_MAX, &data, &bytes, &error), &error);
+        fixture_ok(file_read_all(next, SIZE_MAX, &other, &other_bytes, &error), &error);
         write_plain(path, data, bytes - 1);
         assert_refused(step_dir, path, "truncated");
         write_plain(path, data, 0);
@@ -356,7 +335,7 @@ static void damaged_files_are_refused_by_name(void **state)
     }
     struct shard_fixture read;
     shard_fixture_init(&read);
-    assert_ok(checkpoint_read(read.shard, step_dir, NULL, 0, &error), &error);
+    fixture_ok(checkpoint_read(read.shard, step_dir, NULL, 0, &error), &error);
     shard_fixture_deinit(&read);
 }
 
@@ -370,15 +349,15 @@ static void swapped_checkpoints_are_refused_by_name(void **state)
     train(written.shard, 0, 1, 1, 4);
     write_all(&written, 1, *state, 2, second);
     shards_deinit(&written, 1);
-    assert_ok(file_path(aside, &error, "%s/aside", (const char *)*state), &error);
+    fixture_ok(file_path(aside, &error, "%s/aside", (const char *)*state), &error);
     assert_int_equal(rename(first, aside), 0);
     assert_int_equal(rename(second, first), 0);
     assert_refused(first, first, "renamed");
     /* A part of another step. */
     char part[FILE_PATH_BYTES], other[FILE_PATH_BYTES];
-    assert_ok(file_path(part, &error, "%s/server-0-shard-0", aside), &error);
-    assert_ok(file_path(other, &error, "%s/server-0-shard-0", first), &error);
-    assert_ok(file_dir_publish(part, other, &error), &error);
+    fixture_ok(file_path(part, &error, "%s/server-0-shard-0", aside), &error);
+    fixture_ok(file_path(other, &error, "%s/server-0-shard-0", first), &error);
+    fixture_ok(file_dir_publish(part, other, &error), &error);
     assert_int_equal(rename(first, second), 0);
     assert_refused(second, second, "given another part");
 }
@@ -388,7 +367,7 @@ static void missing_checkpoint_is_not_found(void **state)
     char step_dir[FILE_PATH_BYTES];
     struct error error = {0};
     struct shard_fixture read;
-    assert_ok(file_path(step_dir, &error, "%s/step-3", (const char *)*state), &error);
+    fixture_ok(file_path(step_dir, &error, "%s/step-3", (const char *)*state), &error);
     shard_fixture_init(&read);
     assert_int_equal(checkpoint_read(read.shard, step_dir, NULL, 0, &error), STATUS_NOT_FOUND);
     assert_non_null(strstr(error.text, step_dir));
@@ -417,7 +396,7 @@ static void failing_write_leaves_nothing(void **state)
     struct error error = {0};
     struct checkpoint_part part;
     shards_init(&written, 1, 1);
-    assert_ok(file_path(path, &error, "%s/file", dir), &error);
+    fixture_ok(file_path(path, &error, "%s/file", dir), &error);
     write_plain(path, "x", 1);
     assert_int_equal(write_whole(written.shard, path, 1, 0, &part, &error), STATUS_IO);
     assert_non_null(strstr(error.text, path));
@@ -445,14 +424,14 @@ static void publishing_checks_that_the_parts_are_there(void **state)
     struct error error = {0};
     struct checkpoint_part parts[2] = {{.server = 0}, {.server = 1}};
     shards_init(&written, 1, 1);
-    assert_ok(write_whole(written.shard, dir, 5, 0, &parts[0], &error), &error);
+    fixture_ok(write_whole(written.shard, dir, 5, 0, &parts[0], &error), &error);
     assert_int_equal(checkpoint_publish(dir, 5, parts, 2, &error), STATUS_NOT_FOUND);
     assert_non_null(strstr(error.text, "server-1-shard-0"));
     parts[0].checksum ^= 1;
     assert_int_equal(checkpoint_publish(dir, 5, parts, 1, &error), STATUS_CORRUPT);
     assert_int_equal(checkpoint_latest(dir), 0);
     parts[0].checksum ^= 1;
-    assert_ok(checkpoint_publish(dir, 5, parts, 1, &error), &error);
+    fixture_ok(checkpoint_publish(dir, 5, parts, 1, &error), &error);
     assert_int_equal(checkpoint_latest(dir), 5);
     shards_deinit(&written, 1);
 }
@@ -475,9 +454,9 @@ static void pruning_keeps_the_newest_and_the_best(void **state)
         write_all(&written, 1, dir, step, path);
     struct checkpoint_part part;
     for (uint64_t step = 11; step <= 14; step += 3)
-        assert_ok(write_whole(written.shard, dir, step, 0, &part, &error), &error);
-    assert_ok(file_path(path, &error, "%s/step-3x", dir), &error);
-    assert_ok(file_dir_create(path, &error), &error);
+        fixture_ok(write_whole(written.shard, dir, step, 0, &part, &error), &error);
+    fixture_ok(file_path(path, &error, "%s/step-3x", dir), &error);
+    fixture_ok(file_dir_create(path, &error), &error);
     assert_int_equal(checkpoint_latest(dir), 12);
     checkpoint_prune(dir, 2, 9, 12);
     assert_false(step_exists(dir, 8, ""));
@@ -491,7 +470,7 @@ static void pruning_keeps_the_newest_and_the_best(void **state)
     shards_deinit(&written, 1);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
 int main(void)
 {
