@@ -167,21 +167,18 @@ static bool admits(struct table_sparse *table, uint64_t key)
     return admission_sight(&table->rows.admission, table_index_hash(key)) >= after;
 }
 
-/* Answers a key that had no row; place `i` of the output. *entry is its row's, NULL when it still
- * has none. */
+/* Answers a key that had no row; place `i` of the output. */
 static enum status pull_missing(struct table_sparse *table, const struct output *output, uint32_t i,
-                                uint64_t key, bool read_only, struct index_entry **entry,
-                                struct error *error)
+                                uint64_t key, bool read_only, struct error *error)
 {
-    *entry = read_only ? NULL : find(table, key); /* it may stand twice */
-    if (*entry == NULL && !read_only && admits(table, key)) {
-        float *row = NULL;
+    const struct index_entry *entry = read_only ? NULL : find(table, key); /* it may stand twice */
+    float *row = entry != NULL ? table_rows_at(&table->rows, entry) : NULL;
+    if (row == NULL && !read_only && admits(table, key)) {
         enum status status = table_rows_create(&table->rows, key, false, false, &row, error);
         if (status != STATUS_OK) return status;
-        *entry = find(table, key);
     }
-    if (*entry != NULL) {
-        put_row(table, output, i, table_rows_at(&table->rows, *entry));
+    if (row != NULL) {
+        put_row(table, output, i, row);
     } else {
         put_initial(table, output, i, key);
     }
@@ -240,9 +237,8 @@ enum status table_sparse_pull(struct table_sparse *table, const uint64_unaligned
         put_rows(table, keys, key_count, &output, bytes, false);
     }
     for (uint32_t m = 0; status == STATUS_OK && m < table->missing_count; m++) {
-        struct index_entry *entry;
         uint32_t i = table->missing[m];
-        status = pull_missing(table, &output, i, keys[i], read_only, &entry, error);
+        status = pull_missing(table, &output, i, keys[i], read_only, error);
     }
     return status;
 }
@@ -295,9 +291,8 @@ enum status table_sparse_pull_newer(struct table_sparse *table, const uint64_una
         put_row(table, &output, places[(i - ROW_AHEAD) % RING], ring[(i - ROW_AHEAD) % RING]);
     }
     for (uint32_t m = 0; status == STATUS_OK && m < table->missing_count; m++) {
-        struct index_entry *entry = NULL;
         uint32_t i = table->missing[m];
-        status = pull_missing(table, &output, versions[i], keys[i], read_only, &entry, error);
+        status = pull_missing(table, &output, versions[i], keys[i], read_only, error);
         versions[i] = rows->stamp;
     }
     return status;

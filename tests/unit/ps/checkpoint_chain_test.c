@@ -10,7 +10,6 @@
 #include "ps/table_spec.h"
 #include "tests/unit/ps/checkpoint_fixture.h"
 
-#define SLOTS       64u
 #define KEYS        6000u
 #define SERVERS_MAX 4u
 #define TABLES      3u
@@ -28,7 +27,7 @@ struct run {
 
 static uint32_t owner_of(uint64_t key, uint32_t count)
 {
-    return slot_of(key, SLOTS) * count / SLOTS;
+    return slot_of(key, FIXTURE_SLOTS) * count / FIXTURE_SLOTS;
 }
 
 static void run_init(struct run *run, const char *dir, uint32_t count, uint64_t seed)
@@ -133,21 +132,6 @@ static void step_path(const struct run *run, uint64_t step, char path[FILE_PATH_
     assert_int_equal(file_path(path, NULL, "%s/step-%u", run->dir, (unsigned)step), STATUS_OK);
 }
 
-static Anthill__SlotMap *map_of(uint32_t count)
-{
-    static Anthill__SlotMap map;
-    static uint32_t owners[SLOTS];
-    static Anthill__ShardEntry *entries[8];
-    anthill__slot_map__init(&map);
-    map.slot_count = map.n_owners = SLOTS;
-    map.owners = owners;
-    map.shards = entries; /* only their number counts */
-    map.n_shards = count;
-    for (uint32_t slot = 0; slot < SLOTS; slot++)
-        owners[slot] = slot * count / SLOTS;
-    return &map;
-}
-
 /* `count` servers read the step; together they have the rows it was written with. */
 static void assert_restored(const struct run *run, uint64_t step, uint32_t count, uint64_t rows,
                             uint64_t checksum)
@@ -159,7 +143,7 @@ static void assert_restored(const struct run *run, uint64_t step, uint32_t count
     for (uint32_t i = 0; i < count; i++) {
         struct shard_fixture read;
         shard_fixture_init(&read);
-        fixture_ok(checkpoint_read(read.shard, path, map_of(count), i, &error), &error);
+        fixture_ok(checkpoint_read(read.shard, path, fixture_map_of(count), i, &error), &error);
         add_rows(read.shard, &read_rows, &read_checksum);
         shard_fixture_deinit(&read);
     }

@@ -30,6 +30,24 @@ static inline void fixture_ok(enum status status, const struct error *error)
     if (status != STATUS_OK) fail_msg("%s", error->text);
 }
 
+#define FIXTURE_SLOTS 64u
+
+/* Slots in equal shares for `count` shards, at most 8. Good until the next call. */
+static inline Anthill__SlotMap *fixture_map_of(uint32_t count)
+{
+    static Anthill__SlotMap map;
+    static uint32_t owners[FIXTURE_SLOTS];
+    static Anthill__ShardEntry *entries[8];
+    anthill__slot_map__init(&map);
+    map.slot_count = map.n_owners = FIXTURE_SLOTS;
+    map.owners = owners;
+    map.shards = entries; /* only their number counts */
+    map.n_shards = count;
+    for (uint32_t slot = 0; slot < FIXTURE_SLOTS; slot++)
+        owners[slot] = slot * count / FIXTURE_SLOTS;
+    return &map;
+}
+
 /* Called between two steps of a cut; may use the shard. */
 typedef void (*fixture_meanwhile)(void *context);
 

@@ -10,8 +10,7 @@
 #include "ps/table_spec.h"
 #include "tests/unit/ps/checkpoint_fixture.h"
 
-#define SLOTS 64u
-#define STEP  12u
+#define STEP 12u
 
 /* Three sparse tables with keys up to 500 and a dense one of two tensors, the first in two chunks.
  */
@@ -44,7 +43,7 @@ static const uint64_t dense_keys[] = {0, 1, UINT64_C(1) << 32};
 /* The shard of `count` that owns a key. */
 static uint32_t owner_of(uint64_t key, uint32_t count)
 {
-    return slot_of(key, SLOTS) * count / SLOTS;
+    return slot_of(key, FIXTURE_SLOTS) * count / FIXTURE_SLOTS;
 }
 
 /* Pushes `rounds` times random gradients for the keys that `self` of `count` shards owns. */
@@ -112,21 +111,6 @@ static void write_all(const struct shard_fixture *shards, uint32_t count, const 
     fixture_ok(file_path(step_dir, &error, "%s/step-%u", dir, (unsigned)step), &error);
 }
 
-static Anthill__SlotMap *map_of(uint32_t count)
-{
-    static Anthill__SlotMap map;
-    static uint32_t owners[SLOTS];
-    static Anthill__ShardEntry *entries[8];
-    anthill__slot_map__init(&map);
-    map.slot_count = map.n_owners = SLOTS;
-    map.owners = owners;
-    map.shards = entries; /* only their number counts */
-    map.n_shards = count;
-    for (uint32_t slot = 0; slot < SLOTS; slot++)
-        owners[slot] = slot * count / SLOTS;
-    return &map;
-}
-
 /* Every row of `left` is in `right` with the same bits; returns their number. */
 static uint64_t assert_rows_in(const struct table *left, const struct table *right)
 {
@@ -150,7 +134,7 @@ static void what_is_read_is_what_was_written_and_steps_on_alike(void **state)
     shards_init(&written, 1, 3);
     write_all(&written, 1, dir, STEP, step_dir);
     shard_fixture_init(&read);
-    fixture_ok(checkpoint_read(read.shard, step_dir, map_of(1), 0, &error), &error);
+    fixture_ok(checkpoint_read(read.shard, step_dir, fixture_map_of(1), 0, &error), &error);
     for (int after = 0; after < 2; after++) {
         assert_int_equal(shard_table_count(read.shard), 4);
         for (uint32_t t = 0; t < 4; t++) {
@@ -197,7 +181,7 @@ static void pushes_before_a_checkpoint_are_repeats_after_it(void **state)
     assert_true(fixture_row(&written, 9, 0, key) == 0.0f);
     write_all(&written, 1, *state, STEP, step_dir);
     shard_fixture_init(&read);
-    fixture_ok(checkpoint_read(read.shard, step_dir, map_of(1), 0, &error), &error);
+    fixture_ok(checkpoint_read(read.shard, step_dir, fixture_map_of(1), 0, &error), &error);
     /* Clients learn of the restart before anything else. */
     fixture_push(&read, 9, 2, 0, 4, &key, 1, &grad, 1);
     assert_int_equal(fixture_status(&read, &error), STATUS_NOT_FOUND);
@@ -221,7 +205,7 @@ static void two_parts_are_read_by_any_number_of_shards(void **state)
     fixture_ok(checkpoint_read(whole.shard, step_dir, NULL, 0, &error), &error);
     for (uint32_t i = 0; i < 3; i++) {
         shard_fixture_init(&read[i]);
-        fixture_ok(checkpoint_read(read[i].shard, step_dir, map_of(3), i, &error), &error);
+        fixture_ok(checkpoint_read(read[i].shard, step_dir, fixture_map_of(3), i, &error), &error);
     }
     for (uint32_t t = 0; t < 4; t++) {
         uint64_t expected = t == 3 ? 3 : 500, rows = 0;
