@@ -1,5 +1,6 @@
 #include "common/wire.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,38 @@ struct frame frame_create(size_t bytes)
     frame.data = aligned_alloc(64, rounded == 0 ? 64 : rounded);
     if (frame.data == NULL) return (struct frame){0};
     return frame;
+}
+
+/* Stands before the bytes of a frame that is shared. */
+struct shared_bytes {
+    _Alignas(64) atomic_uint handles;
+};
+
+static void release_shared(void *data, void *hint)
+{
+    struct shared_bytes *bytes = hint;
+    (void)data;
+    if (atomic_fetch_sub(&bytes->handles, 1) == 1) free(bytes);
+}
+
+struct frame frame_create_shared(size_t bytes)
+{
+    size_t rounded = (bytes + 63) & ~(size_t)63;
+    if (rounded < bytes || rounded > SIZE_MAX - sizeof(struct shared_bytes)) {
+        return (struct frame){0};
+    }
+    struct shared_bytes *shared = aligned_alloc(64, sizeof *shared + rounded);
+    if (shared == NULL) return (struct frame){0};
+    atomic_init(&shared->handles, 1);
+    return (struct frame){
+        .data = shared + 1, .bytes = bytes, .release = release_shared, .hint = shared};
+}
+
+struct frame frame_share(const struct frame *frame)
+{
+    if (frame->hint == NULL) return (struct frame){0};
+    atomic_fetch_add(&((struct shared_bytes *)frame->hint)->handles, 1);
+    return *frame;
 }
 
 void frame_release(struct frame *frame)

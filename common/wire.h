@@ -36,6 +36,11 @@ struct message {
 struct frame frame_create(size_t bytes);
 void frame_release(struct frame *frame);
 
+/* The same for bytes that are sent more than once: each frame of frame_share is another handle on
+ * them, to be released by any thread; the last one frees them. Whoever shares them reads only. */
+struct frame frame_create_shared(size_t bytes);
+struct frame frame_share(const struct frame *frame);
+
 /* Packs `envelope` (its version is filled in) and takes the payload frames. `envelope` is
  * borrowed.
  *   errors   STATUS_NOMEM; STATUS_INVALID for an Envelope of more than WIRE_HEADER_BYTES_MAX; the

@@ -161,17 +161,29 @@ static uint64_t apply_clock(struct clock_sums *clock, struct table *table,
     return dropped + flush(buffer, table, clock);
 }
 
+bool gradient_sums_due(const struct gradient_sums *sums, uint64_t clock)
+{
+    return sums->count > 0 && (sums->clocks[0].clock < clock || clock == UINT64_MAX);
+}
+
+static void drop_first(struct gradient_sums *sums)
+{
+    clock_deinit(&sums->clocks[0]);
+    memmove(sums->clocks, sums->clocks + 1, --sums->count * sizeof *sums->clocks);
+}
+
+void gradient_sums_drop(struct gradient_sums *sums, uint64_t clock)
+{
+    while (gradient_sums_due(sums, clock))
+        drop_first(sums);
+}
+
 uint64_t gradient_sums_apply(struct gradient_sums *sums, struct table *table, uint64_t clock)
 {
     uint64_t dropped = 0;
-    uint32_t due = 0;
-    while (due < sums->count && (sums->clocks[due].clock < clock || clock == UINT64_MAX)) {
-        dropped += apply_clock(&sums->clocks[due], table, sums->buffer);
-        clock_deinit(&sums->clocks[due]);
-        due++;
+    while (gradient_sums_due(sums, clock)) {
+        dropped += apply_clock(&sums->clocks[0], table, sums->buffer);
+        drop_first(sums);
     }
-    if (due == 0) return 0;
-    sums->count -= due;
-    memmove(sums->clocks, sums->clocks + due, sums->count * sizeof *sums->clocks);
     return dropped;
 }

@@ -48,4 +48,10 @@ enum status gradient_sums_add(struct gradient_sums *sums, const struct table *ta
  * overflowed are dropped. returns  the number of keys dropped */
 uint64_t gradient_sums_apply(struct gradient_sums *sums, struct table *table, uint64_t clock);
 
+/* True when there are sums of clocks before `clock` (UINT64_MAX: any). */
+bool gradient_sums_due(const struct gradient_sums *sums, uint64_t clock);
+
+/* Forgets them: they are in the rows already. */
+void gradient_sums_drop(struct gradient_sums *sums, uint64_t clock);
+
 #endif

@@ -21,6 +21,7 @@ static void drop_last_table(struct shard *shard)
 {
     struct shard_table *last = &shard->tables[--shard->table_count];
     gradient_sums_deinit(&last->sums);
+    row_events_deinit(&last->events);
     table_destroy(last->table);
     if (shard->tables_ticked > shard->table_count) shard->tables_ticked = shard->table_count;
 }
@@ -29,6 +30,7 @@ void shard_clear(struct shard *shard)
 {
     while (shard->table_count > 0)
         drop_last_table(shard);
+    shard->tables_logged = 0;
     for (uint32_t i = 0; i < shard->sessions.count; i++)
         shard_memory_close(shard, &shard->sessions.items[i]);
     session_set_deinit(&shard->sessions);
@@ -94,8 +96,11 @@ static enum status add_table(struct shard *shard, const Anthill__TableSpec *spec
     }
     struct shard_table created = {0};
     enum status status = table_create(&created.table, spec, error);
-    if (status == STATUS_OK) shard->tables[shard->table_count++] = created;
-    return status;
+    if (status != STATUS_OK) return status;
+    table_set_copy(created.table, shard->copy);
+    shard->tables[shard->table_count++] = created;
+    shard_watch_tables(shard);
+    return STATUS_OK;
 }
 
 enum status shard_table_create(struct shard *shard, const Anthill__TableSpec *spec, uint32_t *index,
@@ -169,6 +174,7 @@ enum status shard_hello(struct shard *shard, struct shard_request *request, uint
     }
     session->open = true;
     session->seen_ns = now_ns;
+    shard_log_session(shard, session);
     if (hello->memory != NULL) shard_memory_open(shard, session, hello->memory);
     Anthill__HelloReply body = ANTHILL__HELLO_REPLY__INIT;
     body.incarnation = shard->options.incarnation;
@@ -251,14 +257,22 @@ void shard_handle(struct shard *shard, uint64_t now_ns, const struct message *me
 void shard_sessions_gone(struct shard *shard, const uint64_t *sessions, uint32_t count,
                          struct outbox *outbox)
 {
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t before = shard->staleness.count;
         staleness_leave(&shard->staleness, sessions[i]);
+        if (shard->staleness.count < before) shard_log_leave(shard, sessions[i]);
+    }
     shard_progress(shard, outbox);
 }
 
 void shard_set_map_version(struct shard *shard, uint64_t version)
 {
     shard->map_version = version;
+}
+
+uint64_t shard_map_version(const struct shard *shard)
+{
+    return shard->map_version;
 }
 
 static void drop_waiting(struct shard *shard, uint64_t session)
@@ -279,6 +293,7 @@ void shard_tick(struct shard *shard, uint64_t now_ns, struct outbox *outbox)
         staleness_leave(&shard->staleness, session->id);
         drop_waiting(shard, session->id);
         shard_memory_close(shard, session);
+        shard_log_session_gone(shard, session->id);
         session_set_remove(&shard->sessions, session);
     }
     shard_progress(shard, outbox);

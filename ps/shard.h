@@ -55,6 +55,7 @@ void shard_sessions_gone(struct shard *shard, const uint64_t *sessions, uint32_t
 
 /* Requests with another map version are answered STATUS_BUSY from now on. 0: any version goes. */
 void shard_set_map_version(struct shard *shard, uint64_t version);
+uint64_t shard_map_version(const struct shard *shard);
 
 /* Forgets what has expired. Call about once a second. */
 void shard_tick(struct shard *shard, uint64_t now_ns, struct outbox *outbox);
@@ -68,6 +69,42 @@ struct shard_stats {
     uint64_t memories; /* of clients, mapped */
 };
 void shard_stats(const struct shard *shard, struct shard_stats *stats);
+
+/* ---- a copy of the shard in another thread (see ps/replica.h) -----------------------------------
+ */
+
+struct change_log;
+
+/* Changes from here on are appended to `log` (borrowed; NULL: no longer); change_log_begin came
+ * before. */
+void shard_log_changes(struct shard *shard, struct change_log *log);
+/* Closes what has been changed since the last call; returns the index of the log's last message. */
+uint64_t shard_log_close(struct shard *shard);
+/* Appends all that there is but rows: tables, clocks, sessions, sums of open clocks. */
+void shard_log_all(struct shard *shard);
+
+/* Where a walk over all rows is. Zero-initialised: at the first. */
+struct shard_walk {
+    uint32_t table;
+    uint64_t cursor;
+};
+/* Appends about `rows` more rows; true: those were the last. */
+bool shard_log_rows(struct shard *shard, struct shard_walk *walk, uint32_t rows);
+
+/* Makes it a copy, which only changes as it is told: pulls that wait are dropped, and sessions have
+ * to say Hello again. Or with false a shard that serves: sums that are due are applied then. */
+void shard_set_copy(struct shard *shard, bool copy, struct outbox *outbox);
+/* Takes the changes of one Replicate message.
+ *   errors   STATUS_CORRUPT, STATUS_NOMEM; some may have been taken then: the copy is of no use */
+enum status shard_take_changes(struct shard *shard, const struct message *message,
+                               struct error *error) MUST_CHECK;
+
+/* The incarnation that HelloReply says. */
+void shard_set_incarnation(struct shard *shard, uint64_t incarnation);
+
+/* XXH3 of every table's rows with their state, sessions and clocks, whatever their order in memory:
+ * two copies of a shard have the same. Takes its time. */
+uint64_t shard_checksum(const struct shard *shard);
 
 /* For checkpoints. Tables are numbered from 0 in the order of their creation. */
 uint32_t shard_table_count(const struct shard *shard);

@@ -12,8 +12,9 @@
 /* ---- Push ----------------------------------------------------------------------------------- */
 
 /* Sums are kept as f32, in the order of the keys. */
-static enum status add_to_sums(const struct keys_request *keys, const Anthill__Push *push,
-                               const struct row_source *source, struct error *error)
+static enum status add_to_sums(struct shard *shard, const struct keys_request *keys,
+                               const Anthill__Push *push, const struct row_source *source,
+                               struct error *error)
 {
     struct table *table = keys->table->table;
     const float_unaligned *grads = source->rows;
@@ -37,6 +38,7 @@ static enum status add_to_sums(const struct keys_request *keys, const Anthill__P
         status = gradient_sums_add(&keys->table->sums, table, push->clock, push->rate_scale,
                                    keys->keys, keys->key_count, grads, error);
     }
+    if (status == STATUS_OK) shard_log_sums(shard, keys->table, push, keys->keys, grads);
     free(decoded);
     return status;
 }
@@ -49,7 +51,7 @@ static enum status take_push(struct shard *shard, const Anthill__Push *push,
     struct table *table = keys->table->table;
     bool sum = table_spec(table)->consistency == ANTHILL__CONSISTENCY_MODE__CONSISTENCY_BSP &&
                shard->staleness.count > 0 && push->clock >= shard->staleness.clock_min;
-    if (sum) return add_to_sums(keys, push, source, error);
+    if (sum) return add_to_sums(shard, keys, push, source, error);
     return table_push_from(table, keys->keys, keys->key_count, source, push->rate_scale,
                            push->clock, error);
 }
@@ -62,6 +64,13 @@ static void reply_push(const struct shard_request *request, bool repeated)
     reply.body_case = ANTHILL__ENVELOPE__BODY_PUSH_REPLY;
     reply.push_reply = &body;
     shard_reply(request, &reply, NULL, 0);
+}
+
+/* A repeat will be known. */
+static void done(struct shard *shard, const struct shard_request *request)
+{
+    push_window_add(&request->session->window, request->envelope->sequence);
+    shard_log_session(shard, request->session);
 }
 
 /* *repeated: the request was done before. */
@@ -120,7 +129,7 @@ enum status shard_push(struct shard *shard, const struct shard_request *request,
     status = take_push(shard, push, &keys, &source, error);
     if (block) shard_memory_leave(&keys.part, status == STATUS_OK);
     if (status != STATUS_OK) return status;
-    push_window_add(&request->session->window, request->envelope->sequence);
+    done(shard, request);
     shard->pushes++;
     shard->pushed_rows += keys.key_count;
     reply_push(request, false);
@@ -138,13 +147,15 @@ enum status shard_advance(struct shard *shard, const struct shard_request *reque
     bool repeated = push_window_contains(&request->session->window, sequence);
     if (!repeated && advance->leave) {
         staleness_leave(&shard->staleness, session);
+        shard_log_leave(shard, session);
     } else if (!repeated) {
         enum status status = staleness_advance(&shard->staleness, session, advance->clock);
         if (status != STATUS_OK) {
             return error_set(error, status, "no memory for the clock of session %" PRIu64, session);
         }
+        shard_log_clock(shard, session);
     }
-    if (!repeated) push_window_add(&request->session->window, sequence);
+    if (!repeated) done(shard, request);
     Anthill__AdvanceReply body = ANTHILL__ADVANCE_REPLY__INIT;
     body.clock = staleness_clock(&shard->staleness, session);
     body.clock_min = shard->staleness.clock_min;
@@ -176,7 +187,7 @@ enum status shard_assign(struct shard *shard, const struct shard_request *reques
                                   request->message->payload[1].data, error);
     }
     if (status != STATUS_OK) return status;
-    if (!repeated) push_window_add(&request->session->window, request->envelope->sequence);
+    if (!repeated) done(shard, request);
     Anthill__AssignReply body = ANTHILL__ASSIGN_REPLY__INIT;
     Anthill__Envelope reply = ANTHILL__ENVELOPE__INIT;
     reply.body_case = ANTHILL__ENVELOPE__BODY_ASSIGN_REPLY;
@@ -201,7 +212,7 @@ enum status shard_delete(struct shard *shard, const struct shard_request *reques
             body.deleted = table_delete(keys.table->table, keys.keys, keys.key_count);
     }
     if (status != STATUS_OK) return status;
-    if (!repeated) push_window_add(&request->session->window, request->envelope->sequence);
+    if (!repeated) done(shard, request);
     Anthill__Envelope reply = ANTHILL__ENVELOPE__INIT;
     reply.body_case = ANTHILL__ENVELOPE__BODY_DELETE_REPLY;
     reply.delete_reply = &body;
@@ -244,6 +255,8 @@ static void apply_sums(struct shard *shard)
     uint64_t clock = training ? shard->staleness.clock_min : UINT64_MAX;
     for (uint32_t i = 0; i < shard->table_count; i++) {
         struct shard_table *table = &shard->tables[i];
+        if (!gradient_sums_due(&table->sums, clock)) continue;
+        shard_log_sums_applied(shard, table, clock);
         shard->refused += gradient_sums_apply(&table->sums, table->table, clock);
     }
 }

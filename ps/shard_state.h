@@ -2,6 +2,7 @@
 #ifndef ANTHILL_PS_SHARD_STATE_H
 #define ANTHILL_PS_SHARD_STATE_H
 
+#include "ps/change_log.h"
 #include "ps/gradient_sums.h"
 #include "ps/session_set.h"
 #include "ps/shard.h"
@@ -16,6 +17,7 @@
 struct shard_table {
     struct table *table;
     struct gradient_sums sums; /* bsp */
+    struct row_events events;  /* of this request, while changes are logged */
 };
 
 struct shard {
@@ -24,6 +26,9 @@ struct shard {
     struct shard_table *tables;
     uint32_t table_count, table_capacity;
     uint32_t tables_ticked; /* the first so many know the time */
+    struct change_log *log; /* NULL: nobody keeps a copy */
+    uint32_t tables_logged; /* the first so many are in the log */
+    bool copy;              /* of a shard elsewhere: it follows that one's changes */
     struct session_set sessions;
     struct staleness staleness;
     struct waiting_pulls waiting;
@@ -125,6 +130,20 @@ enum status shard_keys_check(struct shard *shard, const struct shard_request *re
 /* Payload frame 1 has to have so many bytes. `items`: of what. */
 enum status shard_keys_frame(const struct shard_request *request, const struct keys_request *keys,
                              uint64_t bytes, const char *items, struct error *error) MUST_CHECK;
+
+/* ---- changes for a copy (shard_changes.c); without a log they do nothing -----------------------
+ */
+
+/* Events go to where the tables stand now. */
+void shard_watch_tables(struct shard *shard);
+void shard_log_session(struct shard *shard, const struct session *session);
+void shard_log_session_gone(struct shard *shard, uint64_t session);
+/* It trains at its clock, or no more. */
+void shard_log_clock(struct shard *shard, uint64_t session);
+void shard_log_leave(struct shard *shard, uint64_t session);
+void shard_log_sums(struct shard *shard, const struct shard_table *table, const Anthill__Push *push,
+                    const uint64_unaligned *keys, const float_unaligned *grads);
+void shard_log_sums_applied(struct shard *shard, const struct shard_table *table, uint64_t clock);
 
 /* ---- pulls that wait (shard_pulls.c) -------------------------------------------------------- */
 

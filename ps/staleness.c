@@ -45,6 +45,11 @@ enum status staleness_advance(struct staleness *staleness, uint64_t session, uin
     return STATUS_OK;
 }
 
+void staleness_raise(struct staleness *staleness, uint64_t clock)
+{
+    if (clock > staleness->clock_min) staleness->clock_min = clock;
+}
+
 void staleness_leave(struct staleness *staleness, uint64_t session)
 {
     struct trainer *trainer = find(staleness, session);

@@ -29,6 +29,9 @@ void staleness_deinit(struct staleness *staleness);
 enum status staleness_advance(struct staleness *staleness, uint64_t session,
                               uint64_t clock) MUST_CHECK;
 
+/* The slowest trainer's clock is not below `clock`: what a copy is told before the trainers. */
+void staleness_raise(struct staleness *staleness, uint64_t clock);
+
 /* It holds nobody up any more. A session that does not train: nothing happens. */
 void staleness_leave(struct staleness *staleness, uint64_t session);
 

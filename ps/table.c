@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/check.h"
 #include "ps/push_batch.h"
@@ -263,6 +264,63 @@ enum status table_restore_row(struct table *table, uint64_t key, const float_una
     enum status status = table_floats(table, &key, 1, &floats, error);
     if (status != STATUS_OK) return error_wrap(error, STATUS_CORRUPT, "stored key");
     return table_dense_restore(&table->chunks, key, stored, replace, error);
+}
+
+void table_watch(struct table *table, struct row_events *events)
+{
+    *(table->dense ? &table->chunks.events : &table->sparse.rows.events) = events;
+}
+
+uint64_t table_scan_rows(const struct table *table, uint64_t cursor, struct row_events *events,
+                         uint32_t rows_max)
+{
+    CHECK(rows_max >= 64);
+    if (!table->dense) return table_sparse_scan_rows(&table->sparse, cursor, events, rows_max);
+    const struct table_dense *chunks = &table->chunks;
+    for (uint32_t count = 0; cursor < chunks->chunk_count && count < rows_max; cursor++) {
+        if (chunks->chunks[cursor] == NULL) continue;
+        row_events_add(events, chunks->keys[cursor], chunks->chunks[cursor], ROW_CHANGED);
+        count++;
+    }
+    return cursor < chunks->chunk_count ? cursor : 0;
+}
+
+void table_set_copy(struct table *table, bool copy)
+{
+    if (!table->dense) table->sparse.rows.unlimited = copy;
+}
+
+void table_event_stored(const struct table *table, const struct row_event *event, float *stored)
+{
+    if (table->dense) {
+        memcpy(stored, event->row, table_stored_floats(table, event->key) * sizeof *stored);
+    } else {
+        table_rows_store(&table->sparse.rows, event->row, stored);
+    }
+}
+
+void row_events_add(struct row_events *events, uint64_t key, const float *row,
+                    enum row_event_kind kind)
+{
+    if (events->count == events->capacity) {
+        uint32_t capacity = events->capacity == 0 ? 1024 : events->capacity * 2;
+        events->items = realloc(events->items, capacity * sizeof *events->items);
+        CHECK(events->items != NULL);
+        events->capacity = capacity;
+    }
+    events->items[events->count++] = (struct row_event){.key = key, .row = row, .kind = kind};
+}
+
+void row_events_deinit(struct row_events *events)
+{
+    free(events->items);
+    *events = (struct row_events){0};
+}
+
+enum status table_create_row(struct table *table, uint64_t key, struct error *error)
+{
+    return table->dense ? table_dense_create(&table->chunks, key, error)
+                        : table_sparse_create(&table->sparse, key, error);
 }
 
 void table_cut_begin(struct table *table, bool *full, const struct row_sink *sink,

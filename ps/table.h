@@ -147,6 +147,50 @@ bool table_stored(const struct table *table, uint64_t key, float *stored);
 enum status table_restore_row(struct table *table, uint64_t key, const float_unaligned *stored,
                               bool replace, struct error *error) MUST_CHECK;
 
+/* Creates the row of `key` with its initial value unless it is there, admitted or not.
+ *   errors   as table_pull_to; the key was checked by table_floats */
+enum status table_create_row(struct table *table, uint64_t key, struct error *error) MUST_CHECK;
+
+/* ---- events: what a copy of the table on another server needs ---------------------------------
+ */
+
+enum row_event_kind {
+    ROW_CREATED, /* by a pull: it has its initial value */
+    ROW_CHANGED, /* by a push, an assignment or a restore; it may be new */
+    ROW_REMOVED, /* evicted, expired or deleted */
+};
+
+struct row_event {
+    uint64_t key;
+    const float *row; /* for table_event_stored */
+    enum row_event_kind kind;
+};
+
+/* Zero-initialised is empty. */
+struct row_events {
+    struct row_event *items; /* in the order in which they happened */
+    uint32_t count, capacity;
+};
+
+/* What happens to rows from here on is appended to `events` (borrowed, until the next call; NULL:
+ * no longer). Memory that is used up ends the process. */
+void table_watch(struct table *table, struct row_events *events);
+
+/* The row of an event that is no removal, as it is now: stored[table_stored_floats]. When the row
+ * was removed since, which a later event says, it is that of any other, or of none. */
+void table_event_stored(const struct table *table, const struct row_event *event, float *stored);
+
+/* As table_scan, but appends an event ROW_CHANGED for each row that it finds. */
+uint64_t table_scan_rows(const struct table *table, uint64_t cursor, struct row_events *events,
+                         uint32_t rows_max);
+
+/* A copy takes every row that it is given: rows_max and bytes_max are its primary's to keep. */
+void table_set_copy(struct table *table, bool copy);
+
+void row_events_add(struct row_events *events, uint64_t key, const float *row,
+                    enum row_event_kind kind);
+void row_events_deinit(struct row_events *events);
+
 /* ---- cuts: what a checkpoint writes ----------------------------------------------------------
  * A cut is the set of rows as they are when it begins: all, or those changed, created or deleted
  * since the cut before. They are handed to `put` a few at a time while the table goes on being

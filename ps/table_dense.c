@@ -91,12 +91,20 @@ static enum status add_chunk(struct table_dense *table, uint64_t key, float **ch
     return STATUS_OK;
 }
 
+static void happened(struct table_dense *table, uint64_t key, const float *chunk,
+                     enum row_event_kind kind)
+{
+    if (table->events != NULL) row_events_add(table->events, key, chunk, kind);
+}
+
 static enum status create_chunk(struct table_dense *table, uint64_t key, uint32_t floats,
                                 float **chunk, struct error *error)
 {
     enum status status = add_chunk(table, key, chunk, error);
-    if (status == STATUS_OK) initial_values(table, key, *chunk, floats);
-    return status;
+    if (status != STATUS_OK) return status;
+    initial_values(table, key, *chunk, floats);
+    happened(table, key, *chunk, ROW_CREATED);
+    return STATUS_OK;
 }
 
 enum status table_dense_pull(struct table_dense *table, const uint64_unaligned *keys,
@@ -187,6 +195,7 @@ void table_dense_apply(struct table_dense *table, const uint64_unaligned *keys, 
         uint32_t number = number_of(table, keys[i]), floats = table->floats[i];
         if (table->cutting && table->pending[number]) hand_over(table, number);
         float *chunk = table->chunks[number];
+        happened(table, keys[i], chunk, ROW_CHANGED);
         optimizer_step(&table->optimizer, chunk, chunk + floats,
                        push_batch_gradient(batch, &sums, gradients, i, NULL), floats,
                        tensor_of(table, keys[i])->weight_decay, rate);
@@ -201,6 +210,13 @@ bool table_dense_stored(const struct table_dense *table, uint64_t key, float *st
     return chunk != NULL;
 }
 
+enum status table_dense_create(struct table_dense *table, uint64_t key, struct error *error)
+{
+    float *chunk = *chunk_of(table, key);
+    if (chunk != NULL) return STATUS_OK;
+    return create_chunk(table, key, table_spec_row_floats(table->spec, key), &chunk, error);
+}
+
 enum status table_dense_restore(struct table_dense *table, uint64_t key,
                                 const float_unaligned *stored, bool replace, struct error *error)
 {
@@ -212,8 +228,10 @@ enum status table_dense_restore(struct table_dense *table, uint64_t key,
                          (uint32_t)key, tensor_of(table, key)->name);
     }
     if (chunk == NULL) status = add_chunk(table, key, &chunk, error);
-    if (status == STATUS_OK) memcpy(chunk, stored, stored_floats(table, key) * sizeof *chunk);
-    return status;
+    if (status != STATUS_OK) return status;
+    memcpy(chunk, stored, stored_floats(table, key) * sizeof *chunk);
+    happened(table, key, chunk, ROW_CHANGED);
+    return STATUS_OK;
 }
 
 void table_dense_cut_begin(struct table_dense *table, const struct row_sink *sink)

@@ -26,6 +26,7 @@ struct table_dense {
     bool cutting;
     uint32_t cut_next; /* chunks before this one are handed over */
     struct row_sink sink;
+    struct row_events *events; /* NULL: nobody watches */
     uint64_t *offsets; /* [offset_capacity] scratch of a push: where each chunk's gradient stands */
     uint32_t *floats;
     uint32_t offset_capacity;
@@ -47,6 +48,8 @@ void table_dense_apply(struct table_dense *table, const uint64_unaligned *keys, 
                        const struct gradients *gradients, const struct push_batch *batch,
                        float rate);
 bool table_dense_stored(const struct table_dense *table, uint64_t key, float *stored);
+enum status table_dense_create(struct table_dense *table, uint64_t key,
+                               struct error *error) MUST_CHECK;
 enum status table_dense_restore(struct table_dense *table, uint64_t key,
                                 const float_unaligned *stored, bool replace,
                                 struct error *error) MUST_CHECK;

@@ -99,7 +99,7 @@ static bool exceeds(const struct table_rows *rows, uint64_t more, uint64_t index
 
 static bool is_full(const struct table_rows *rows)
 {
-    return exceeds(rows, 1, table_index_bytes_next(&rows->index));
+    return !rows->unlimited && exceeds(rows, 1, table_index_bytes_next(&rows->index));
 }
 
 bool table_rows_reserve(struct table_rows *rows, uint32_t count)
@@ -205,6 +205,8 @@ enum status table_rows_create(struct table_rows *rows, uint64_t key, bool blank,
         bool score = spec->evict == ANTHILL__EVICT_KIND__EVICT_SCORE;
         *row_store_use(&rows->store, number) = score ? 1 : rows->now;
     }
+    /* Rows that a push creates are stepped at once, and blank ones filled by the caller. */
+    table_rows_happened(rows, key, *row, blank || in_push ? ROW_CHANGED : ROW_CREATED);
     if (blank) return STATUS_OK;
     if (rows->narrow) {
         table_rows_initial(rows, key, rows->stored);
@@ -242,6 +244,7 @@ void table_rows_remove(struct table_rows *rows, struct index_entry *entry)
 {
     table_rows_will_change(rows, entry);
     note_deleted(rows, entry->key);
+    table_rows_happened(rows, entry->key, NULL, ROW_REMOVED);
     row_store_remove(&rows->store, entry->row_plus_one - 1);
     table_index_remove(&rows->index, entry);
 }

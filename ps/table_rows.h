@@ -50,6 +50,7 @@ struct table_rows {
     uint32_t state_floats;
     bool narrow; /* values are bf16 */
     bool tracks_use;
+    bool unlimited; /* see table_set_copy */
     struct table_index index;
     struct row_store store;
     struct admission admission;
@@ -61,7 +62,8 @@ struct table_rows {
     struct table_stats stats;
     struct table_cut cut;
     struct deleted_keys deleted;
-    float *stored; /* [dim + state_floats] scratch */
+    struct row_events *events; /* NULL: nobody watches */
+    float *stored;             /* [dim + state_floats] scratch */
 };
 
 /*   errors   STATUS_NOMEM */
@@ -138,6 +140,12 @@ static inline bool table_rows_cut_wants(const struct table_rows *rows,
 }
 
 void table_rows_hand_over(struct table_rows *rows, const struct index_entry *entry);
+
+static inline void table_rows_happened(struct table_rows *rows, uint64_t key, const float *row,
+                                       enum row_event_kind kind)
+{
+    if (__builtin_expect(rows->events != NULL, 0)) row_events_add(rows->events, key, row, kind);
+}
 
 /* Call before the row changes or goes. */
 static inline void table_rows_will_change(struct table_rows *rows, const struct index_entry *entry)

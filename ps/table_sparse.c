@@ -329,7 +329,9 @@ static inline float *row_to_change(struct table_rows *rows, struct index_entry *
     table_rows_will_change(rows, entry);
     table_rows_used(rows, entry);
     entry->version = rows->stamp;
-    return table_rows_at(rows, entry);
+    float *row = table_rows_at(rows, entry);
+    table_rows_happened(rows, entry->key, row, ROW_CHANGED);
+    return row;
 }
 
 /* Pushes create rows only where every key may have one. */
@@ -566,11 +568,37 @@ uint64_t table_sparse_scan(const struct table_sparse *table, uint64_t cursor, ui
     return cursor;
 }
 
+uint64_t table_sparse_scan_rows(const struct table_sparse *table, uint64_t cursor,
+                                struct row_events *events, uint32_t rows_max)
+{
+    struct index_entry *entries[SCAN_ENTRIES];
+    uint32_t count = 0;
+    do {
+        uint32_t left = rows_max - count, entry_count = 0;
+        uint32_t most = left < SCAN_ENTRIES ? left : SCAN_ENTRIES;
+        table_index_scan(&table->rows.index, &cursor, entries, most, &entry_count);
+        for (uint32_t i = 0; i < entry_count; i++) {
+            row_events_add(events, entries[i]->key, table_rows_at(&table->rows, entries[i]),
+                           ROW_CHANGED);
+        }
+        count += entry_count;
+    } while (cursor != 0 && rows_max - count >= 64);
+    return cursor;
+}
+
 bool table_sparse_stored(const struct table_sparse *table, uint64_t key, float *stored)
 {
     const struct index_entry *entry = find(table, key);
     if (entry != NULL) table_rows_store(&table->rows, table_rows_at(&table->rows, entry), stored);
     return entry != NULL;
+}
+
+enum status table_sparse_create(struct table_sparse *table, uint64_t key, struct error *error)
+{
+    float *row;
+    enum status status = begin(table, 1, error);
+    if (status != STATUS_OK || find(table, key) != NULL) return status;
+    return table_rows_create(&table->rows, key, false, false, &row, error);
 }
 
 enum status table_sparse_restore(struct table_sparse *table, uint64_t key,
@@ -588,6 +616,7 @@ enum status table_sparse_restore(struct table_sparse *table, uint64_t key,
     if (entry != NULL) {
         table_rows_will_change(rows, entry);
         row = table_rows_at(rows, entry);
+        table_rows_happened(rows, key, row, ROW_CHANGED);
     } else {
         status = table_rows_create(rows, key, true, false, &row, error);
     }

@@ -54,7 +54,11 @@ uint32_t table_sparse_delete(struct table_sparse *table, const uint64_unaligned 
                              uint32_t key_count);
 uint64_t table_sparse_scan(const struct table_sparse *table, uint64_t cursor, uint64_t *keys,
                            uint32_t keys_max, uint32_t *count);
+uint64_t table_sparse_scan_rows(const struct table_sparse *table, uint64_t cursor,
+                                struct row_events *events, uint32_t rows_max);
 bool table_sparse_stored(const struct table_sparse *table, uint64_t key, float *stored);
+enum status table_sparse_create(struct table_sparse *table, uint64_t key,
+                                struct error *error) MUST_CHECK;
 enum status table_sparse_restore(struct table_sparse *table, uint64_t key,
                                  const float_unaligned *stored, bool replace,
                                  struct error *error) MUST_CHECK;
