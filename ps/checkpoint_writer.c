@@ -18,6 +18,7 @@
 struct checkpoint_writer {
     const char *dir;
     struct queue *blocks;
+    bool threaded; /* else checkpoint_writer_turn does the work */
     pthread_t thread;
 };
 
@@ -77,6 +78,19 @@ static void end_job(struct checkpoint_job *job)
     CHECK(sem_post(&job->ended) == 0);
 }
 
+static bool write_next(struct checkpoint_writer *writer, uint64_t timeout_ns)
+{
+    struct cut_block *block = queue_pop(writer->blocks, timeout_ns);
+    if (block == NULL) return false;
+    if (block == &block->job->end) {
+        end_job(block->job);
+    } else {
+        write_block(block->job, block);
+        cut_block_destroy(block);
+    }
+    return true;
+}
+
 static void *writer_main(void *context)
 {
     struct checkpoint_writer *writer = context;
@@ -87,31 +101,36 @@ static void *writer_main(void *context)
         pthread_setschedparam(pthread_self(), SCHED_BATCH, &none) != 0) {
         log_event(LOG_WARN, "checkpoint_priority", "cannot lower the writer's priority");
     }
-    struct cut_block *block;
-    while ((block = queue_pop(writer->blocks, QUEUE_FOREVER)) != NULL) {
-        if (block == &block->job->end) {
-            end_job(block->job);
-        } else {
-            write_block(block->job, block);
-            cut_block_destroy(block);
-        }
+    while (write_next(writer, QUEUE_FOREVER)) {
     }
     return NULL;
 }
 
-enum status checkpoint_writer_start(struct checkpoint_writer **result, const char *dir,
-                                    struct error *error)
+struct checkpoint_writer *checkpoint_writer_create(const char *dir)
 {
     struct checkpoint_writer *writer = calloc(1, sizeof *writer);
     CHECK(writer != NULL);
     writer->dir = dir;
     writer->blocks = queue_create(BLOCKS_MAX);
+    return writer;
+}
+
+bool checkpoint_writer_turn(struct checkpoint_writer *writer)
+{
+    CHECK(!writer->threaded);
+    return write_next(writer, 0);
+}
+
+enum status checkpoint_writer_start(struct checkpoint_writer **result, const char *dir,
+                                    struct error *error)
+{
+    struct checkpoint_writer *writer = checkpoint_writer_create(dir);
     int failed = pthread_create(&writer->thread, NULL, writer_main, writer);
     if (failed != 0) {
-        queue_destroy(writer->blocks);
-        free(writer);
+        checkpoint_writer_stop(writer);
         return error_set_errno(error, STATUS_NOMEM, failed, "thread that writes checkpoints");
     }
+    writer->threaded = true;
     *result = writer;
     return STATUS_OK;
 }
@@ -120,7 +139,7 @@ void checkpoint_writer_stop(struct checkpoint_writer *writer)
 {
     if (writer == NULL) return;
     queue_close(writer->blocks);
-    pthread_join(writer->thread, NULL);
+    if (writer->threaded) pthread_join(writer->thread, NULL);
     queue_destroy(writer->blocks);
     free(writer);
 }
@@ -167,6 +186,12 @@ void checkpoint_job_cancel(struct checkpoint_job *job)
 void checkpoint_job_wait(struct checkpoint_job *job)
 {
     if (job->over) return;
+    if (!job->writer->threaded) {
+        while (!checkpoint_job_finish(job))
+            CHECK(checkpoint_writer_turn(job->writer));
+        while (checkpoint_writer_turn(job->writer)) {
+        }
+    }
     if (!job->finished) job->finished = queue_push(job->writer->blocks, &job->end, QUEUE_FOREVER);
     CHECK(job->finished);
     while (sem_wait(&job->ended) != 0) {

@@ -1,6 +1,7 @@
 /* The thread of a server process that writes the parts of its shards' checkpoints, at a low
  * priority, from the blocks that the shards' threads give it. One for all shards: the disk is one,
- * too, and the processor is theirs. */
+ * too, and the processor is theirs. Under a simulator there is no thread: it says when the next
+ * block is written. */
 #ifndef ANTHILL_PS_CHECKPOINT_WRITER_H
 #define ANTHILL_PS_CHECKPOINT_WRITER_H
 
@@ -20,6 +21,11 @@ enum status checkpoint_writer_start(struct checkpoint_writer **writer, const cha
                                     struct error *error) MUST_CHECK;
 /* Waits for the thread. Every job has ended before. NULL does nothing. */
 void checkpoint_writer_stop(struct checkpoint_writer *writer);
+
+/* A writer without a thread: checkpoint_writer_turn writes what comes next; false: nothing waits.
+ *   owner    returns owned; checkpoint_writer_stop. Ends the process when memory is used up */
+struct checkpoint_writer *checkpoint_writer_create(const char *dir);
+bool checkpoint_writer_turn(struct checkpoint_writer *writer);
 
 /* One part on its way. The functions below are for the shard's thread. */
 struct checkpoint_job;

@@ -83,7 +83,8 @@ static void say_written(struct shard_checkpoint *checkpoint)
     const struct shard_metrics *metrics = options->metrics;
     const struct shard_checkpoint_report *report = &checkpoint->report;
     bool full = report->base == 0;
-    double seconds = (double)(clock_now_ns() - checkpoint->start_ns) / (double)NS_PER_S;
+    double seconds =
+        (double)(checkpoint->options.now_ns() - checkpoint->start_ns) / (double)NS_PER_S;
     checkpoint->last =
         (struct checkpoint_base){.step = report->step, .checksum = report->result.checksum};
     metric_observe(metrics->checkpoint_seconds, seconds);
@@ -123,7 +124,7 @@ static void begin(struct shard_checkpoint *checkpoint, uint64_t step, uint64_t b
         .step = step, .server = options->server, .shard = options->shard_index};
     if (base != 0 && base == checkpoint->last.step) cut.base = checkpoint->last;
     *report = (struct shard_checkpoint_report){.step = step};
-    checkpoint->start_ns = clock_now_ns();
+    checkpoint->start_ns = checkpoint->options.now_ns();
     checkpoint->due_ns = 0;
     checkpoint->handed_over = checkpoint->dropped = checkpoint->given_up = false;
     enum status status =
@@ -141,7 +142,8 @@ static void begin(struct shard_checkpoint *checkpoint, uint64_t step, uint64_t b
         say_failed(checkpoint);
     }
     metric_observe(options->metrics->checkpoint_pause_seconds,
-                   (double)(clock_now_ns() - checkpoint->start_ns) / (double)NS_PER_S);
+                   (double)(checkpoint->options.now_ns() - checkpoint->start_ns) /
+                       (double)NS_PER_S);
 }
 
 void shard_checkpoint_order(struct shard_checkpoint *checkpoint, uint64_t step, uint64_t base)
@@ -178,12 +180,12 @@ static bool give_blocks(struct shard_checkpoint *checkpoint)
 /* A slice of rows; they are taken no faster than they are written. */
 static void hand_over(struct shard_checkpoint *checkpoint, bool busy)
 {
-    uint64_t start_ns = clock_now_ns(), now_ns = start_ns;
+    uint64_t start_ns = checkpoint->options.now_ns(), now_ns = start_ns;
     bool room = true;
     while (room && !checkpoint->handed_over && now_ns - start_ns < SLICE_NS) {
         checkpoint->handed_over = checkpoint_cut_step(checkpoint->cut);
         room = give_blocks(checkpoint);
-        now_ns = clock_now_ns();
+        now_ns = checkpoint->options.now_ns();
     }
     uint64_t took_ns = now_ns - start_ns;
     metric_observe(checkpoint->options.metrics->checkpoint_pause_seconds,
@@ -195,11 +197,11 @@ static void hand_over(struct shard_checkpoint *checkpoint, bool busy)
 static bool all_given(struct shard_checkpoint *checkpoint, bool busy, uint64_t *rest_ns)
 {
     bool room = give_blocks(checkpoint);
-    uint64_t now_ns = clock_now_ns();
+    uint64_t now_ns = checkpoint->options.now_ns();
     if (room && !checkpoint->handed_over && now_ns >= checkpoint->due_ns) {
         hand_over(checkpoint, busy);
         room = checkpoint->waiting == NULL;
-        now_ns = clock_now_ns();
+        now_ns = checkpoint->options.now_ns();
     }
     if (room && checkpoint->handed_over) return true;
     uint64_t due_ns = checkpoint->due_ns > now_ns ? checkpoint->due_ns - now_ns : 0;

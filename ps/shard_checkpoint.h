@@ -19,6 +19,7 @@ struct shard_checkpoint_options {
     struct checkpoint_writer *writer;
     uint32_t server, shard_index;
     const struct shard_metrics *metrics;
+    uint64_t (*now_ns)(void); /* the clock: slices are cut by time */
 };
 
 /* Everything in `options` is borrowed until shard_checkpoint_destroy.

@@ -284,7 +284,11 @@ static void serving_init(struct serving *serving, struct writing *writing)
     shard_metrics_init(&serving->metrics, 0);
     assert_int_equal(checkpoint_writer_start(&serving->writer, writing->dir, &error), STATUS_OK);
     const struct shard_checkpoint_options options = {
-        .shard = writing->shard.shard, .writer = serving->writer, .metrics = &serving->metrics};
+        .shard = writing->shard.shard,
+        .writer = serving->writer,
+        .metrics = &serving->metrics,
+        .now_ns = clock_now_ns,
+    };
     serving->checkpoint = shard_checkpoint_create(&options);
 }
 
