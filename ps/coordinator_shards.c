@@ -72,6 +72,7 @@ void coordinator_shards_map(struct coordinator *coordinator, Anthill__SlotMap *m
         entry->shard = shard->shard;
         entry->endpoint = shard->endpoint;
         entry->incarnation = shard->incarnation;
+        entry->primary = i;
         coordinator->entry_pointers[i] = entry;
     }
 }

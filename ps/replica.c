@@ -98,6 +98,11 @@ void replica_destroy(struct replica *replica)
     free(replica);
 }
 
+void replica_set_index(struct replica *replica, uint32_t index)
+{
+    replica->options.index = replica->log.shard = index;
+}
+
 struct shard *replica_shard(const struct replica *replica)
 {
     return replica->shard;
@@ -398,12 +403,12 @@ uint64_t replica_turn(struct replica *replica, uint64_t now_ns, struct outbox *b
 /* ---- the backup ---------------------------------------------------------------------------------
  */
 
-static void answer(const struct replica *replica, const struct message *message, enum status status,
+static void answer(const struct message *message, uint64_t index, enum status status,
                    const char *text, struct outbox *peers)
 {
     Anthill__ReplicateReply body = ANTHILL__REPLICATE_REPLY__INIT;
     body.stream = message->envelope->replicate->stream;
-    body.index = body.stream == replica->stream ? replica->index : 0;
+    body.index = index;
     body.status = (uint32_t)status;
     body.text = (char *)text;
     Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
@@ -412,6 +417,11 @@ static void answer(const struct replica *replica, const struct message *message,
     envelope.body_case = ANTHILL__ENVELOPE__BODY_REPLICATE_REPLY;
     envelope.replicate_reply = &body;
     outbox_put(peers, message->peer, &envelope, NULL, 0);
+}
+
+void replica_refuse(const struct message *message, enum status status, struct outbox *peers)
+{
+    answer(message, 0, status, "this thread does not keep the sender's copy", peers);
 }
 
 /* Begins a stream by its first message. */
@@ -466,15 +476,14 @@ void replica_take(struct replica *replica, struct message *message, struct outbo
     if (replica->role != REPLICA_BACKUP || body->primary_incarnation != replica->primary) {
         /* It may know of a map that is on its way to here. */
         bool newer = message->envelope->map_version > shard_map_version(replica->shard);
-        answer(replica, message, newer ? STATUS_BUSY : STATUS_DENIED,
-               "this thread does not keep the sender's copy", peers);
+        replica_refuse(message, newer ? STATUS_BUSY : STATUS_DENIED, peers);
         return;
     }
     if (body->stream < replica->stream) return; /* late */
     if (body->stream != replica->stream) {
         if (body->index != 1) return; /* its first message is on its way */
         if (begin_copy(replica, body) != STATUS_OK) {
-            answer(replica, message, STATUS_NOT_FOUND, "the copy stands elsewhere", peers);
+            answer(message, 0, STATUS_NOT_FOUND, "the copy stands elsewhere", peers);
             return;
         }
     }
@@ -491,7 +500,7 @@ void replica_take(struct replica *replica, struct message *message, struct outbo
         status = take_group(replica, message, &error);
         replica->broken = status != STATUS_OK;
     }
-    answer(replica, message, status, error.text, peers);
+    answer(message, replica->index, status, error.text, peers);
 }
 
 void replica_view(const struct replica *replica, struct replica_view *view)

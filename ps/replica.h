@@ -40,6 +40,9 @@ enum status replica_create(struct replica **replica,
                            const struct replica_options *options) MUST_CHECK;
 void replica_destroy(struct replica *replica);
 
+/* Of a shard whose place in the slot map was not known when it was created. */
+void replica_set_index(struct replica *replica, uint32_t index);
+
 /* For restores, checkpoints and figures. */
 struct shard *replica_shard(const struct replica *replica);
 enum replica_role replica_role(const struct replica *replica);
@@ -75,6 +78,9 @@ void replica_handle(struct replica *replica, uint64_t now_ns, const struct messa
 /* A Replicate of a primary; its frames are taken where they have to be kept. The answer goes to
  * `peers`. */
 void replica_take(struct replica *replica, struct message *message, struct outbox *peers);
+
+/* The answer to a Replicate for a shard of which there is no copy here. */
+void replica_refuse(const struct message *message, enum status status, struct outbox *peers);
 
 /* A ReplicateReply of the backup. */
 void replica_answered(struct replica *replica, uint64_t now_ns,

@@ -13,6 +13,7 @@
 #include "common/error.h"
 #include "common/wire.h"
 #include "ps/checkpoint_writer.h"
+#include "ps/replica.h"
 #include "ps/shard.h"
 #include "ps/shard_metrics.h"
 
@@ -41,6 +42,8 @@ struct shard_host_options {
 struct shard_host_output {
     struct outbox clients;     /* `peer` as in the request's message */
     struct outbox coordinator; /* what does not go at once may be dropped: it is said again */
+    struct outbox backups;     /* `peer`: 1 + the shard, to where shard_host_backup says; none are
+                                  added while there are some */
 };
 
 /*   errors   STATUS_NOMEM
@@ -51,10 +54,18 @@ enum status shard_host_create(struct shard_host **host, const struct shard_host_
 void shard_host_destroy(struct shard_host *host);
 
 /* A request of a client, for the shard that Envelope.shard names; STATUS_BUSY answers one for a
- * shard that is not here, since the client's slot map is not the current one. Not before it serves.
- * `message` is unpacked and borrowed. */
-void shard_host_handle(struct shard_host *host, uint64_t now_ns, const struct message *message,
+ * shard that is not served here, since the client's slot map is not the current one. Or what a
+ * primary tells the copy that is here. Not before it serves. `message` is unpacked; its frames may
+ * be taken. */
+void shard_host_handle(struct shard_host *host, uint64_t now_ns, struct message *message,
                        struct shard_host_output *output);
+
+/* The endpoint of the thread that keeps the copy of shard `index`; NULL: there is none, or the
+ * shard is not served here. Good until the next call. */
+const char *shard_host_backup(const struct shard_host *host, uint32_t index);
+/* An answer of that thread. */
+void shard_host_answered(struct shard_host *host, uint64_t now_ns, uint32_t index,
+                         const struct message *message, struct shard_host_output *output);
 
 /* A message of the coordinator. */
 void shard_host_hear(struct shard_host *host, uint64_t now_ns, const struct message *message,
@@ -79,7 +90,11 @@ uint64_t shard_host_restored_step(const struct shard_host *host);
  * cannot go on. Nothing is done any more. */
 bool shard_host_ended(const struct shard_host *host, struct error *error);
 
-/* The shard that is at home in this thread. */
-const struct shard *shard_host_home(const struct shard_host *host);
+/* Shards that are here, served or copied; the first is at home here. Good until the next call. */
+uint32_t shard_host_shard_count(const struct shard_host *host);
+const struct shard *shard_host_shard(const struct shard_host *host, uint32_t place,
+                                     struct replica_view *view);
+/* What they have done together. */
+void shard_host_stats(const struct shard_host *host, struct shard_stats *stats);
 
 #endif

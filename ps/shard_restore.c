@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ps/checkpoint.h"
+#include "ps/slot_map.h"
 
 struct shard_restore {
     pthread_t thread;
@@ -22,18 +23,6 @@ static void restore_free(struct shard_restore *restore)
     free(restore->step_dir);
     if (restore->map != NULL) anthill__slot_map__free_unpacked(restore->map, NULL);
     free(restore);
-}
-
-/* returns owned, NULL when memory is used up */
-static Anthill__SlotMap *copy_map(const Anthill__SlotMap *map)
-{
-    size_t bytes = anthill__slot_map__get_packed_size(map);
-    uint8_t *packed = malloc(bytes + 1);
-    if (packed == NULL) return NULL;
-    anthill__slot_map__pack(map, packed);
-    Anthill__SlotMap *copy = anthill__slot_map__unpack(NULL, bytes, packed);
-    free(packed);
-    return copy;
 }
 
 static void *restore_main(void *context)
@@ -54,7 +43,7 @@ enum status shard_restore_begin(struct shard_restore **result, struct shard *sha
         restore->shard = shard;
         restore->self = self;
         restore->step_dir = strdup(step_dir);
-        restore->map = copy_map(map);
+        restore->map = slot_map_copy(map);
         if (restore->step_dir != NULL && restore->map != NULL &&
             pthread_create(&restore->thread, NULL, restore_main, restore) == 0) {
             *result = restore;

@@ -27,6 +27,12 @@
 #define UNSENT_MAX       4096
 #define UNSENT_BYTES_MAX (UINT64_C(256) << 20)
 
+/* To the thread that keeps the copy of a shard. */
+struct backup_link {
+    uint32_t shard; /* index in the slot map */
+    struct transport *transport;
+};
+
 struct runner {
     const struct shard_runner_options *options;
     const struct server_options *server;
@@ -38,6 +44,9 @@ struct runner {
     struct message *unsent; /* to clients whose queue is full */
     uint32_t unsent_count;
     uint64_t unsent_bytes;
+    struct backup_link *links; /* [link_count] */
+    uint32_t link_count, link_capacity;
+    struct transport **polled;     /* [2 + link_capacity] */
     struct shard_restore *restore; /* NULL: none is under way */
     bool ready;                    /* it was said that the shard serves */
     uint64_t metrics_due_ns;
@@ -83,6 +92,84 @@ static void retry_unsent(struct runner *runner)
     runner->unsent_count = kept;
 }
 
+/* ---- backups -------------------------------------------------------------------------------- */
+
+/* Closes connections to threads that keep no copy any more. */
+static void close_links(struct runner *runner)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < runner->link_count; i++) {
+        struct backup_link *link = &runner->links[i];
+        const char *endpoint = shard_host_backup(runner->host, link->shard);
+        if (endpoint != NULL && strcmp(endpoint, transport_endpoint(link->transport)) == 0) {
+            runner->links[kept++] = *link;
+        } else {
+            transport_close(link->transport);
+        }
+    }
+    runner->link_count = kept;
+}
+
+/* NULL: there is none, or no connection can be made. */
+static struct transport *link_to(struct runner *runner, uint32_t shard)
+{
+    for (uint32_t i = 0; i < runner->link_count; i++) {
+        if (runner->links[i].shard == shard) return runner->links[i].transport;
+    }
+    const char *endpoint = shard_host_backup(runner->host, shard);
+    struct error error;
+    struct backup_link link = {.shard = shard};
+    if (endpoint == NULL) return NULL;
+    if (transport_connect(&link.transport, endpoint, &error) != STATUS_OK) {
+        log_event(LOG_ERROR, "backup_unreachable", "endpoint=%s reason=%s", endpoint, error.text);
+        return NULL;
+    }
+    if (runner->link_count == runner->link_capacity) {
+        uint32_t capacity = runner->link_capacity == 0 ? 4 : runner->link_capacity * 2;
+        runner->links = realloc(runner->links, capacity * sizeof *runner->links);
+        runner->polled = realloc(runner->polled, (2 + capacity) * sizeof(void *));
+        CHECK(runner->links != NULL && runner->polled != NULL);
+        runner->link_capacity = capacity;
+    }
+    runner->links[runner->link_count++] = link;
+    return link.transport;
+}
+
+/* What a full queue does not take stays: the host adds no more until it is gone. */
+static void send_to_backups(struct runner *runner)
+{
+    struct outbox *backups = &runner->output.backups;
+    if (backups->count == 0) return;
+    close_links(runner);
+    unsigned kept = 0;
+    for (unsigned i = 0; i < backups->count; i++) {
+        struct message *message = &backups->messages[i];
+        struct transport *transport = link_to(runner, (uint32_t)(message->peer - 1));
+        if (transport == NULL) {
+            wire_message_deinit(message);
+        } else if (kept > 0 || transport_send(transport, message) == STATUS_BUSY) {
+            backups->messages[kept++] = *message;
+        }
+    }
+    backups->count = kept;
+}
+
+static void hear_backups(struct runner *runner)
+{
+    struct message message;
+    for (uint32_t i = 0; i < runner->link_count; i++) {
+        for (unsigned n = 0; n < RECEIVE_MAX; n++) {
+            const struct backup_link *link = &runner->links[i];
+            if (transport_receive(link->transport, &message) != STATUS_OK) break;
+            shard_host_answered(runner->host, clock_now_ns(), link->shard, &message,
+                                &runner->output);
+            wire_message_deinit(&message);
+        }
+    }
+}
+
+/* ---- replies -------------------------------------------------------------------------------- */
+
 static void send_output(struct runner *runner)
 {
     struct outbox *clients = &runner->output.clients, *coordinator = &runner->output.coordinator;
@@ -97,6 +184,7 @@ static void send_output(struct runner *runner)
         if (transport_send(runner->coordinator, &coordinator->messages[i]) != STATUS_OK) break;
     }
     outbox_clear(coordinator);
+    send_to_backups(runner);
 }
 
 /* True when there may be more. */
@@ -162,11 +250,11 @@ static void hear_coordinator(struct runner *runner)
 static void show_metrics(struct runner *runner, uint64_t now_ns)
 {
     runner->metrics_due_ns = now_ns + BEAT_NS;
-    const struct shard *shard = shard_host_home(runner->host);
     struct shard_stats stats;
-    shard_stats(shard, &stats);
+    struct replica_view view;
+    shard_host_stats(runner->host, &stats);
     shard_metrics_update(&runner->metrics, &stats, transport_malformed_count(runner->clients));
-    table_metrics_update(&runner->table_metrics, shard);
+    table_metrics_update(&runner->table_metrics, shard_host_shard(runner->host, 0, &view));
 }
 
 /* Says once that the shard serves. */
@@ -212,6 +300,16 @@ static void turn_restore(struct runner *runner)
 
 /* ---- the loop ------------------------------------------------------------------------------- */
 
+static void wait_for_messages(struct runner *runner, uint64_t wait_ns)
+{
+    unsigned count = 0;
+    runner->polled[count++] = runner->coordinator;
+    if (runner->ready) runner->polled[count++] = runner->clients;
+    for (uint32_t i = 0; i < runner->link_count; i++)
+        runner->polled[count++] = runner->links[i].transport;
+    transport_poll(runner->polled, count, wait_ns);
+}
+
 static void loop(struct runner *runner)
 {
     while (!shard_host_ended(runner->host, NULL)) {
@@ -220,6 +318,7 @@ static void loop(struct runner *runner)
         bool more = serves && serve_clients(runner);
         if (runner->unsent_count > 0) retry_unsent(runner);
         hear_coordinator(runner);
+        hear_backups(runner);
         turn_restore(runner);
         say_ready(runner);
         uint64_t now_ns = clock_now_ns();
@@ -227,11 +326,11 @@ static void loop(struct runner *runner)
         send_output(runner);
         if (runner->ready && now_ns >= runner->metrics_due_ns) show_metrics(runner, now_ns);
         if (more || shard_host_ended(runner->host, NULL)) continue;
-        struct transport *both[2] = {runner->coordinator, runner->clients};
-        uint64_t wait_ns = runner->unsent_count > 0 ? RETRY_NS : TURN_NS;
+        bool unsent = runner->unsent_count > 0 || runner->output.backups.count > 0;
+        uint64_t wait_ns = unsent ? RETRY_NS : TURN_NS;
         if (runner->restore != NULL) wait_ns = RESTORE_TURN_NS;
         if (rest_ns < wait_ns) wait_ns = rest_ns;
-        transport_poll(both, runner->ready ? 2 : 1, wait_ns);
+        wait_for_messages(runner, wait_ns);
     }
 }
 
@@ -239,7 +338,8 @@ static enum status open_runner(struct runner *runner, struct error *error)
 {
     const struct shard_runner_options *options = runner->options;
     runner->unsent = malloc(UNSENT_MAX * sizeof *runner->unsent);
-    if (runner->unsent == NULL) {
+    runner->polled = malloc(2 * sizeof(void *));
+    if (runner->unsent == NULL || runner->polled == NULL) {
         return error_set(error, STATUS_NOMEM, "no memory for shard %u", options->shard);
     }
     enum status status = transport_listen(&runner->clients, options->endpoint, error);
@@ -284,8 +384,13 @@ enum status shard_runner_run(const struct shard_runner_options *options, struct 
         wire_message_deinit(&runner.unsent[i]);
     }
     free(runner.unsent);
+    for (uint32_t i = 0; i < runner.link_count; i++)
+        transport_close(runner.links[i].transport);
+    free(runner.links);
+    free(runner.polled);
     outbox_deinit(&runner.output.clients);
     outbox_deinit(&runner.output.coordinator);
+    outbox_deinit(&runner.output.backups);
     transport_close(runner.clients);
     transport_close(runner.coordinator);
     table_metrics_deinit(&runner.table_metrics);

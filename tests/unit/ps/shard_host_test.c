@@ -76,6 +76,8 @@ static int set_up(void **state)
     for (uint32_t i = 0; i < 2; i++) {
         anthill__shard_entry__init(&hosting.entries[i]);
         hosting.entries[i].server = hosting.owners[i] = i;
+        hosting.entries[i].primary = i;
+        hosting.entries[i].incarnation = 76 + i;
         hosting.shards[i] = &hosting.entries[i];
     }
     *state = &hosting;
@@ -89,6 +91,7 @@ static int tear_down(void **state)
     checkpoint_writer_stop(hosting->writer);
     outbox_deinit(&hosting->output.clients);
     outbox_deinit(&hosting->output.coordinator);
+    outbox_deinit(&hosting->output.backups);
     return file_dir_remove(hosting->dir, NULL) == STATUS_OK ? 0 : 1;
 }
 
@@ -320,7 +323,7 @@ static void a_request_goes_to_the_shard_that_it_names(void **state)
     envelope.hello = &body;
     envelope.session = 5;
     envelope.map_version = 4;
-    const struct message message = {.peer = 3, .envelope = &envelope};
+    struct message message = {.peer = 3, .envelope = &envelope};
     for (uint32_t shard = 0; shard < 4; shard++) {
         envelope.shard = shard; /* 0: that at home; 2: the same by its index, 1, in the map */
         shard_host_handle(hosting->host, hosting->now_ns, &message, &hosting->output);
