@@ -1,8 +1,8 @@
 /* What the files of the coordinator share; nobody else includes this. coordinator.c owns the life
- * of the state machine and its phases; coordinator_shards.c the servers and the slot map;
- * coordinator_sessions.c who takes part; coordinator_leases.c epochs and evaluations;
- * coordinator_checkpoints.c checkpoints; coordinator_report.c the JSON; coordinator_state.c the
- * bytes on disk. */
+ * of the state machine and its phases; coordinator_shards.c the shards and the slot map;
+ * coordinator_threads.c the servers' threads; coordinator_sessions.c who takes part;
+ * coordinator_leases.c epochs and evaluations; coordinator_checkpoints.c checkpoints;
+ * coordinator_report.c the JSON; coordinator_state.c the bytes on disk. */
 #ifndef ANTHILL_PS_COORDINATOR_INTERNAL_H
 #define ANTHILL_PS_COORDINATOR_INTERNAL_H
 
@@ -53,11 +53,12 @@ struct session {
     uint64_t granted_request, granted_lease; /* a repeated LeaseRequest gets the same lease */
 };
 
-struct shard_entry {
-    uint32_t server, shard;
+/* A thread of a server: one endpoint, one life after the other. */
+struct thread_entry {
+    uint32_t server, shard; /* index within the server */
     uint64_t incarnation, incarnation_before;
-    char *endpoint; /* "" before it has registered */
-    bool ready, served;
+    char *endpoint;     /* "" before it has registered */
+    bool ready, served; /* it serves; some incarnation of it has */
     uint64_t restore_step;
     /* Not on disk. */
     uint64_t peer, seen_ns;
@@ -65,6 +66,19 @@ struct shard_entry {
     bool stopped;
     uint64_t rows, bytes, pulls, pushes, clock_min;
     uint64_t written, written_ns; /* bytes of the pending checkpoint; when they last grew */
+};
+
+struct checkpoint_report {
+    bool reported;
+    uint64_t bytes, checksum, base;
+};
+
+/* A part of the rows. Shard i is at home in thread i, and has its name. */
+struct shard_entry {
+    uint32_t primary; /* the thread that serves it */
+    bool served;      /* it has been served in this run */
+    uint64_t restore_step;
+    struct checkpoint_report report; /* of the pending one */
 };
 
 struct evaluation {
@@ -79,11 +93,6 @@ struct checkpoint_record {
     uint64_t ordered_ns; /* wall */
     enum checkpoint_reason reason;
     uint64_t base; /* the step that parts of it build on, or while it is pending: may; 0: none */
-};
-
-struct checkpoint_report {
-    bool reported;
-    uint64_t bytes, checksum, base;
 };
 
 struct parked_request {
@@ -106,8 +115,9 @@ struct open_book {
 struct coordinator {
     struct coordinator_options options;
     enum coordinator_phase phase;
-    uint32_t shard_count;
-    struct shard_entry *shards;
+    uint32_t shard_count;         /* and threads */
+    struct thread_entry *threads; /* [shard_count] */
+    struct shard_entry *shards;   /* [shard_count] */
     uint64_t map_version;
     uint32_t *owners; /* [slot_count]: for the slot map's message */
     Anthill__ShardEntry *entries;
@@ -137,7 +147,6 @@ struct coordinator {
     uint64_t *damaged;
     uint32_t damaged_count;
     struct checkpoint_record pending;
-    struct checkpoint_report *reports; /* [shard_count], of the pending one */
 
     uint64_t started_ns, ended_ns; /* wall; the first lease, the result */
     uint32_t workers_lost, servers_restarted, checkpoints_failed;
@@ -195,21 +204,34 @@ char *coordinator_copy(const char *string, size_t length_max);
 /* ---- coordinator_shards.c */
 void coordinator_shards_init(struct coordinator *coordinator);
 void coordinator_shards_deinit(struct coordinator *coordinator);
-void coordinator_shards_register(struct turn *turn, const struct message *message);
-void coordinator_shards_heartbeat(struct turn *turn, const struct message *message);
-void coordinator_shards_tick(struct turn *turn);
 bool coordinator_shards_ready(const struct coordinator *coordinator);
-/* NULL when there is no such shard in this run. */
-struct shard_entry *coordinator_shards_find(struct coordinator *coordinator, uint32_t server,
-                                            uint32_t shard);
-/* The current order to one shard, as a reply (`request`) or unasked (0). */
-void coordinator_shards_order(struct turn *turn, struct shard_entry *shard, uint64_t request,
-                              bool with_map);
-/* To every shard that can be reached. */
-void coordinator_shards_order_all(struct turn *turn, bool with_map);
+struct thread_entry *coordinator_shards_primary(const struct coordinator *coordinator,
+                                                uint32_t shard);
 /* Fills the message with pointers into the coordinator. */
 void coordinator_shards_map(struct coordinator *coordinator, Anthill__SlotMap *map);
 void coordinator_shards_map_request(struct turn *turn, const struct message *message);
+/* The map is not what it was: it has a new version, which all threads hear. */
+void coordinator_shards_map_changed(struct turn *turn);
+/* Picks the checkpoint that a thread starts from; false when the run has to end. */
+bool coordinator_shards_choose_restore(struct turn *turn, struct thread_entry *thread,
+                                       const char *why);
+/* The thread has the rows of that checkpoint, and serves them. */
+void coordinator_shards_restored(struct turn *turn, struct thread_entry *thread);
+
+/* ---- coordinator_threads.c */
+void coordinator_threads_init(struct coordinator *coordinator);
+void coordinator_threads_deinit(struct coordinator *coordinator);
+/* The index of a thread, and of the shard that is at home there; UINT32_MAX: none in this run. */
+uint32_t coordinator_threads_find(const struct coordinator *coordinator, uint32_t server,
+                                  uint32_t shard);
+void coordinator_threads_register(struct turn *turn, const struct message *message);
+void coordinator_threads_heartbeat(struct turn *turn, const struct message *message);
+void coordinator_threads_tick(struct turn *turn);
+/* The current order to one thread, as a reply (`request`) or unasked (0). */
+void coordinator_threads_order(struct turn *turn, const struct thread_entry *thread,
+                               uint64_t request, bool with_map);
+/* To every thread that can be reached. */
+void coordinator_threads_order_all(struct turn *turn, bool with_map);
 
 /* ---- coordinator_sessions.c */
 void coordinator_sessions_deinit(struct coordinator *coordinator);

@@ -221,7 +221,7 @@ void coordinator_view(const struct coordinator *coordinator, uint64_t now_ns,
         .running = coordinator_shards_ready(coordinator) && coordinator->phase != PHASE_WAITING,
     };
     for (uint32_t i = 0; i < coordinator->shard_count; i++)
-        view->shards_ready += coordinator->shards[i].ready;
+        view->shards_ready += coordinator_shards_primary(coordinator, i)->ready;
     if (coordinator->checkpoint_count > 0)
         view->checkpoint_step = coordinator->checkpoints[coordinator->checkpoint_count - 1].step;
 }
@@ -266,7 +266,7 @@ static void add_shards(const struct coordinator *coordinator, uint64_t now_ns, s
 {
     text_add(text, "\"shards\":[");
     for (uint32_t i = 0; i < coordinator->shard_count && i < STATUS_SESSIONS_MAX; i++) {
-        const struct shard_entry *shard = &coordinator->shards[i];
+        const struct thread_entry *shard = &coordinator->threads[i];
         text_add(text, "%s{\"server\":%u,\"shard\":%u,\"endpoint\":", i > 0 ? "," : "",
                  shard->server, shard->shard);
         text_add_json_string(text, shard->endpoint);

@@ -263,7 +263,7 @@ static void session_gone(struct turn *turn, struct session *session, enum sessio
     session->seeds_done = 0;
     turn->effects->save = true;
     coordinator_leases_release(turn, session->id);
-    if (session->trains) coordinator_shards_order_all(turn, false);
+    if (session->trains) coordinator_threads_order_all(turn, false);
 }
 
 /* Those that went first are forgotten once there are too many of them. */
