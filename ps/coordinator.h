@@ -32,9 +32,11 @@ struct coordinator_options {
     const char *expect_metric;
     double expect_value; /* 0: none */
     uint32_t server_count, shards_per_server, slot_count;
+    uint32_t replicas;            /* of each shard, 1 or 2; 2 needs two servers */
     uint32_t worker_count;        /* expected; any number may come */
     uint64_t lease_ns;            /* a worker silent for so long loses its leases */
     uint64_t timeout_ns;          /* without a worker, or with a shard missing, the run ends */
+    uint64_t dead_ns;             /* a backup takes the place of a thread silent for so long */
     uint64_t checkpoint_every_ns; /* 0: only when an evaluation improves and at the end */
     uint32_t checkpoint_keep;
     uint64_t wall_offset_ns; /* clock_wall_ns() - clock_now_ns(), modulo 2^64 */
