@@ -86,7 +86,7 @@ void effects_deinit(struct effects *effects)
 struct coordinator *coordinator_create(const struct coordinator_options *options, uint64_t now_ns)
 {
     CHECK(options->epochs > 0 && options->server_count > 0 && options->shards_per_server > 0);
-    CHECK(options->slot_count > 0);
+    CHECK(options->slot_count > 0 && (options->replicas < 2 || options->server_count > 1));
     struct coordinator *coordinator = calloc(1, sizeof *coordinator);
     CHECK(coordinator != NULL);
     coordinator->options = *options;
@@ -163,7 +163,7 @@ static void stop_step(struct turn *turn)
         if (thread->incarnation == 0 || thread->stopped) continue;
         all = false;
         /* Again and again, until its connection is gone: then it has ended. */
-        if (thread->peer != 0) coordinator_threads_order(turn, thread, 0, false);
+        if (thread->peer != 0) coordinator_threads_order(turn, thread, false);
     }
     if (!all && turn->now_ns < coordinator->stop_deadline_ns) return;
     /* Not saved: a coordinator that is started again ends once more. */
@@ -278,6 +278,9 @@ void coordinator_peer_gone(struct coordinator *coordinator, uint64_t peer)
         if (thread->peer != peer) continue;
         thread->peer = 0;
         if (coordinator->phase >= PHASE_STOPPING_SHARDS) thread->stopped = true;
+    }
+    for (uint32_t i = 0; i < coordinator->session_count; i++) {
+        if (coordinator->sessions[i].map_peer == peer) coordinator->sessions[i].map_peer = 0;
     }
     uint32_t kept = 0;
     for (uint32_t i = 0; i < coordinator->parked_count; i++) {

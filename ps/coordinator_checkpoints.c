@@ -119,6 +119,7 @@ void coordinator_checkpoints_order(struct turn *turn, enum checkpoint_reason rea
         fail(turn, step, reason, "a server is not there to write its part");
         return;
     }
+    coordinator_replicas_hold(turn);
     clear_pending(turn);
     coordinator->pending = (struct checkpoint_record){
         .step = step,
@@ -182,9 +183,7 @@ void coordinator_checkpoints_done(struct turn *turn, const struct message *messa
                                              .base = done->base_step};
         turn->effects->save = true;
     }
-    struct thread_entry *primary = coordinator_shards_primary(coordinator, shard);
-    primary->peer = message->peer;
-    coordinator_threads_order(turn, primary, message->envelope->request, false);
+    coordinator_threads_answer(turn, coordinator_shards_primary(coordinator, shard), message);
 }
 
 /* As checkpoint_prune does on disk: the newest ones and the best stay, and what they build on. */
@@ -271,7 +270,8 @@ void coordinator_checkpoints_tick(struct turn *turn)
     bool periodic = coordinator->options.checkpoint_every_ns > 0 &&
                     coordinator->phase == PHASE_TRAINING && coordinator->pending.step == 0 &&
                     coordinator->seeds_total > coordinator->seeds_at_checkpoint &&
-                    coordinator_shards_ready(coordinator);
+                    coordinator_shards_ready(coordinator) &&
+                    !coordinator_replicas_moving(coordinator);
     if (periodic && turn->now_ns >= coordinator->checkpoint_due_ns)
         coordinator_checkpoints_order(turn, REASON_PERIODIC);
 }

@@ -15,7 +15,7 @@ void coordinator_shards_init(struct coordinator *coordinator)
     CHECK(coordinator->shards != NULL && coordinator->entries != NULL);
     CHECK(coordinator->entry_pointers != NULL && coordinator->owners != NULL);
     for (uint32_t i = 0; i < count; i++)
-        coordinator->shards[i].primary = i;
+        coordinator->shards[i] = (struct shard_entry){.primary = i, .backup = THREAD_NONE};
     for (uint32_t slot = 0; slot < options->slot_count; slot++)
         coordinator->owners[slot] = (uint32_t)((uint64_t)slot * count / options->slot_count);
 }
@@ -32,6 +32,15 @@ struct thread_entry *coordinator_shards_primary(const struct coordinator *coordi
                                                 uint32_t shard)
 {
     return &coordinator->threads[coordinator->shards[shard].primary];
+}
+
+bool coordinator_shards_serves(const struct coordinator *coordinator,
+                               const struct thread_entry *thread)
+{
+    for (uint32_t i = 0; i < coordinator->shard_count; i++) {
+        if (coordinator_shards_primary(coordinator, i) == thread) return true;
+    }
+    return false;
 }
 
 bool coordinator_shards_ready(const struct coordinator *coordinator)
@@ -63,8 +72,26 @@ void coordinator_shards_map(struct coordinator *coordinator, Anthill__SlotMap *m
         entry->endpoint = primary->endpoint;
         entry->incarnation = primary->incarnation;
         entry->primary = coordinator->shards[i].primary;
+        if (coordinator->shards[i].backup != THREAD_NONE) {
+            const struct thread_entry *backup =
+                &coordinator->threads[coordinator->shards[i].backup];
+            entry->backup = 1 + coordinator->shards[i].backup;
+            entry->backup_endpoint = backup->endpoint;
+            entry->backup_incarnation = backup->incarnation;
+            entry->backup_complete = coordinator->shards[i].complete;
+        }
         coordinator->entry_pointers[i] = entry;
     }
+}
+
+static void send_map(struct turn *turn, uint64_t peer, uint64_t request)
+{
+    Anthill__SlotMap map;
+    coordinator_shards_map(turn->coordinator, &map);
+    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+    envelope.body_case = ANTHILL__ENVELOPE__BODY_SLOT_MAP;
+    envelope.slot_map = &map;
+    coordinator_reply(turn, peer, request, &envelope);
 }
 
 void coordinator_shards_map_request(struct turn *turn, const struct message *message)
@@ -75,19 +102,22 @@ void coordinator_shards_map_request(struct turn *turn, const struct message *mes
                                 "not every server has registered yet");
         return;
     }
-    Anthill__SlotMap map;
-    coordinator_shards_map(coordinator, &map);
-    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
-    envelope.body_case = ANTHILL__ENVELOPE__BODY_SLOT_MAP;
-    envelope.slot_map = &map;
-    coordinator_reply(turn, message->peer, message->envelope->request, &envelope);
+    struct session *session = coordinator_sessions_find(coordinator, message->envelope->session);
+    if (session != NULL) session->map_peer = message->peer;
+    send_map(turn, message->peer, message->envelope->request);
 }
 
 void coordinator_shards_map_changed(struct turn *turn)
 {
-    turn->coordinator->map_version++;
+    struct coordinator *coordinator = turn->coordinator;
+    coordinator->map_version++;
     turn->effects->save = true;
     coordinator_threads_order_all(turn, true);
+    for (uint32_t i = 0; i < coordinator->session_count; i++) {
+        const struct session *session = &coordinator->sessions[i];
+        bool listens = session->presence == SESSION_LIVE && session->map_peer != 0;
+        if (listens) send_map(turn, session->map_peer, 0);
+    }
 }
 
 /* ---- restoring ---------------------------------------------------------------------------------
@@ -96,8 +126,10 @@ void coordinator_shards_map_changed(struct turn *turn)
 bool coordinator_shards_choose_restore(struct turn *turn, struct thread_entry *thread,
                                        const char *why)
 {
+    const struct coordinator *coordinator = turn->coordinator;
     uint64_t step = 0;
-    if (!coordinator_checkpoints_latest(turn->coordinator, &step)) {
+    bool serves = coordinator_shards_serves(coordinator, thread);
+    if (serves && !coordinator_checkpoints_latest(coordinator, &step)) {
         coordinator_stop(turn, STATUS_CORRUPT,
                          "server %u shard %u finds no checkpoint that is not damaged: %s",
                          thread->server, thread->shard, why);
@@ -141,5 +173,7 @@ void coordinator_shards_restored(struct turn *turn, struct thread_entry *thread)
         if (shard->served) log_loss(turn, i, thread);
         shard->served = true;
     }
-    if (coordinator_shards_ready(coordinator)) coordinator_shards_map_changed(turn);
+    (void)coordinator_replicas_settle(turn);
+    bool first = coordinator->map_version == 0;
+    if (!first || coordinator_shards_ready(coordinator)) coordinator_shards_map_changed(turn);
 }

@@ -140,6 +140,13 @@ static void shards_out(struct arena *arena, const struct coordinator *coordinato
         shards[i].primary = shard->primary;
         shards[i].served = shard->served;
         shards[i].restore_step = shard->restore_step;
+        shards[i].backup = shard->backup == THREAD_NONE ? 0 : 1 + shard->backup;
+        shards[i].complete = shard->complete;
+        shards[i].since = shard->since;
+        shards[i].hand_over = shard->hand_over;
+        shards[i].failovers = shard->failovers;
+        shards[i].silence_ns = shard->silence_ns;
+        shards[i].decision_ns = shard->decision_ns;
         anthill__state_part__init(&parts[i]);
         parts[i].reported = shard->report.reported;
         parts[i].bytes = shard->report.bytes;
@@ -178,6 +185,7 @@ static void scalars_out(const struct coordinator *coordinator, Anthill__Coordina
     state->server_count = coordinator->options.server_count;
     state->shards_per_server = coordinator->options.shards_per_server;
     state->slot_count = coordinator->options.slot_count;
+    state->replicas = coordinator->options.replicas;
     state->session_next = coordinator->session_next;
     state->map_version = coordinator->map_version;
     state->seed_count = coordinator->seed_count;
@@ -270,6 +278,7 @@ static enum status check_options(const Anthill__CoordinatorState *state,
         {"servers.count", state->server_count, options->server_count},
         {"servers.shards", state->shards_per_server, options->shards_per_server},
         {"servers.slots", state->slot_count, options->slot_count},
+        {"servers.replicas", state->replicas, options->replicas},
     };
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
         if (fixed[i].was == fixed[i].is) continue;
@@ -392,9 +401,19 @@ static enum status threads_in(struct coordinator *coordinator,
         thread->ready = in->ready;
         thread->served = in->served;
         thread->restore_step = in->restore_step;
-        thread->lost_ns = coordinator->began_ns;
+        thread->lost_ns = thread->alive_ns = thread->dead_since_ns = coordinator->began_ns;
     }
     return STATUS_OK;
+}
+
+/* A backup is on another server, and there is one where it counts as complete. */
+static bool roles_make_sense(const struct coordinator *coordinator, const Anthill__StateShard *in)
+{
+    uint32_t count = coordinator->shard_count;
+    if (in->primary >= count || in->backup > count) return false;
+    if (in->backup == 0) return !in->complete && !in->hand_over;
+    return coordinator->options.replicas > 1 &&
+           coordinator->threads[in->backup - 1].server != coordinator->threads[in->primary].server;
 }
 
 static enum status shards_in(struct coordinator *coordinator,
@@ -406,11 +425,20 @@ static enum status shards_in(struct coordinator *coordinator,
     for (uint32_t i = 0; i < coordinator->shard_count; i++) {
         const Anthill__StateShard *in = state->shards[i];
         const Anthill__StatePart *part = state->parts[i];
-        if (in->primary >= coordinator->shard_count)
-            return error_set(error, STATUS_CORRUPT, "shard %u is served by thread %u of %u", i,
-                             in->primary, coordinator->shard_count);
+        if (!roles_make_sense(coordinator, in))
+            return error_set(error, STATUS_CORRUPT,
+                             "shard %u is served by thread %u of %u, with %u for its backup", i,
+                             in->primary, coordinator->shard_count, in->backup);
         coordinator->shards[i] = (struct shard_entry){
             .primary = in->primary,
+            .backup = in->backup == 0 ? THREAD_NONE : in->backup - 1,
+            .complete = in->complete,
+            .since = in->since,
+            .hand_over = in->hand_over,
+            .hand_over_ns = coordinator->began_ns,
+            .failovers = in->failovers,
+            .silence_ns = in->silence_ns,
+            .decision_ns = in->decision_ns,
             .served = in->served,
             .restore_step = in->restore_step,
             .report = {.reported = part->reported,

@@ -48,8 +48,8 @@ static bool must_write(const struct coordinator *coordinator, const struct threa
     return false;
 }
 
-static void send_order(struct turn *turn, const struct thread_entry *thread, uint64_t request,
-                       bool with_map, bool restore)
+static void send_order(struct turn *turn, const struct thread_entry *thread, uint64_t peer,
+                       uint64_t request, bool with_map, bool restore)
 {
     struct coordinator *coordinator = turn->coordinator;
     Anthill__ShardOrder order = ANTHILL__SHARD_ORDER__INIT;
@@ -67,6 +67,14 @@ static void send_order(struct turn *turn, const struct thread_entry *thread, uin
         order.checkpoint_step = coordinator->pending.step;
         order.checkpoint_base = coordinator->pending.base;
     }
+    uint32_t *hand_over = malloc(coordinator->shard_count * sizeof *hand_over);
+    CHECK(hand_over != NULL);
+    for (uint32_t i = 0; i < coordinator->shard_count; i++) {
+        bool drains = coordinator->shards[i].hand_over;
+        if (drains && coordinator_shards_primary(coordinator, i) == thread)
+            hand_over[order.n_hand_over++] = i;
+    }
+    order.hand_over = hand_over;
     order.stop = coordinator->phase >= PHASE_STOPPING_SHARDS;
     order.restore = restore;
     order.restore_step = restore ? thread->restore_step : 0;
@@ -78,14 +86,21 @@ static void send_order(struct turn *turn, const struct thread_entry *thread, uin
     Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
     envelope.body_case = ANTHILL__ENVELOPE__BODY_SHARD_ORDER;
     envelope.shard_order = &order;
-    coordinator_reply(turn, thread->peer, request, &envelope);
+    coordinator_reply(turn, peer, request, &envelope);
     free(gone);
+    free(hand_over);
 }
 
-void coordinator_threads_order(struct turn *turn, const struct thread_entry *thread,
-                               uint64_t request, bool with_map)
+void coordinator_threads_order(struct turn *turn, const struct thread_entry *thread, bool with_map)
 {
-    send_order(turn, thread, request, with_map, false);
+    send_order(turn, thread, thread->peer, 0, with_map, false);
+}
+
+void coordinator_threads_answer(struct turn *turn, const struct thread_entry *thread,
+                                const struct message *message)
+{
+    bool with_map = message->envelope->map_version != turn->coordinator->map_version;
+    send_order(turn, thread, message->peer, message->envelope->request, with_map, false);
 }
 
 void coordinator_threads_order_all(struct turn *turn, bool with_map)
@@ -93,7 +108,7 @@ void coordinator_threads_order_all(struct turn *turn, bool with_map)
     struct coordinator *coordinator = turn->coordinator;
     for (uint32_t i = 0; i < coordinator->shard_count; i++) {
         const struct thread_entry *thread = &coordinator->threads[i];
-        if (thread->ready && thread->peer != 0) send_order(turn, thread, 0, with_map, false);
+        if (thread->ready && thread->peer != 0) coordinator_threads_order(turn, thread, with_map);
     }
 }
 
@@ -130,6 +145,18 @@ static struct thread_entry *entry_of(struct turn *turn, const struct message *me
     return thread;
 }
 
+/* A sign of life. */
+static void heard(struct turn *turn, struct thread_entry *thread)
+{
+    thread->seen_ns = turn->now_ns;
+    if (!thread->ready) return;
+    thread->alive_ns = turn->now_ns;
+    if (!thread->dead) return;
+    thread->dead = false;
+    coordinator_log(turn, EFFECT_INFO, "server_back", "server=%u shard=%u endpoint=%s",
+                    thread->server, thread->shard, thread->endpoint);
+}
+
 /* A process that is new in its place. */
 static void begin_incarnation(struct turn *turn, struct thread_entry *thread,
                               const Anthill__ShardRegister *registered)
@@ -141,12 +168,16 @@ static void begin_incarnation(struct turn *turn, struct thread_entry *thread,
     thread->ready = false;
     thread->stopped = false;
     thread->lost_ns = turn->now_ns;
+    if (!thread->dead) thread->dead_since_ns = turn->now_ns;
+    thread->dead = false;
     turn->effects->save = true;
-    if (coordinator->pending.step != 0)
-        coordinator_checkpoints_abandon(turn, "a server restarted while it was written");
     if (restarted) coordinator->servers_restarted++;
     coordinator_log(turn, EFFECT_INFO, "server_registered", "server=%u shard=%u endpoint=%s",
                     thread->server, thread->shard, registered->endpoint);
+    if (coordinator_replicas_process_gone(turn, (uint32_t)(thread - coordinator->threads)))
+        coordinator_shards_map_changed(turn);
+    if (coordinator->pending.step != 0 && coordinator_shards_serves(coordinator, thread))
+        coordinator_checkpoints_abandon(turn, "a server restarted while it was written");
 }
 
 static void become_ready(struct turn *turn, struct thread_entry *thread)
@@ -192,15 +223,16 @@ void coordinator_threads_register(struct turn *turn, const struct message *messa
         thread->restore_step = registered->restored_step;
         become_ready(turn, thread);
     }
-    if (thread->ready) {
-        send_order(turn, thread, request, true, false);
+    uint32_t index = (uint32_t)(thread - coordinator->threads);
+    if (thread->ready || coordinator_replicas_wait(turn, index)) {
+        send_order(turn, thread, message->peer, request, true, false);
     } else if (coordinator_shards_choose_restore(turn, thread, registered->text)) {
-        send_order(turn, thread, request, true, true);
+        send_order(turn, thread, message->peer, request, true, true);
     } else {
         coordinator_reply_error(turn, message->peer, request, STATUS_CORRUPT, "%s",
                                 coordinator->text != NULL ? coordinator->text : "the run is over");
     }
-    thread->seen_ns = turn->now_ns;
+    heard(turn, thread);
 }
 
 void coordinator_threads_heartbeat(struct turn *turn, const struct message *message)
@@ -216,7 +248,7 @@ void coordinator_threads_heartbeat(struct turn *turn, const struct message *mess
         return;
     }
     thread->peer = message->peer;
-    thread->seen_ns = turn->now_ns;
+    heard(turn, thread);
     thread->rows = beat->rows;
     thread->bytes = beat->bytes;
     thread->pulls = beat->pulls;
@@ -227,26 +259,64 @@ void coordinator_threads_heartbeat(struct turn *turn, const struct message *mess
         thread->written = beat->checkpoint_bytes;
         thread->written_ns = turn->now_ns;
     }
-    bool with_map = message->envelope->map_version != turn->coordinator->map_version;
-    send_order(turn, thread, message->envelope->request, with_map, false);
+    uint32_t index = (uint32_t)(thread - turn->coordinator->threads);
+    uint64_t map_version = message->envelope->map_version;
+    if (thread->ready && coordinator_replicas_heard(turn, index, beat, map_version))
+        coordinator_shards_map_changed(turn);
+    coordinator_threads_answer(turn, thread, message);
+}
+
+/* Threads that are silent while a backup could take their place. */
+static void look_for_dead(struct turn *turn)
+{
+    struct coordinator *coordinator = turn->coordinator;
+    if (coordinator->options.replicas < 2 || coordinator->phase >= PHASE_STOPPING_SHARDS) return;
+    for (uint32_t i = 0; i < coordinator->shard_count; i++) {
+        struct thread_entry *thread = &coordinator->threads[i];
+        uint64_t silent_ns = turn->now_ns - thread->seen_ns;
+        if (!thread->ready || thread->dead || silent_ns < coordinator->options.dead_ns) continue;
+        thread->dead = true;
+        thread->dead_since_ns = turn->now_ns;
+        coordinator_log(turn, EFFECT_WARN, "server_silent",
+                        "server=%u shard=%u endpoint=%s seconds=%.1f", thread->server,
+                        thread->shard, thread->endpoint, (double)silent_ns * 1e-9);
+    }
+}
+
+static void stop_silent(struct turn *turn, uint32_t shard)
+{
+    const struct coordinator *coordinator = turn->coordinator;
+    const struct thread_entry *home = &coordinator->threads[shard];
+    const struct thread_entry *thread = coordinator_shards_primary(coordinator, shard);
+    double seconds = (double)coordinator->options.timeout_ns * 1e-9;
+    if (thread->incarnation == 0) {
+        coordinator_stop(turn, STATUS_UNAVAILABLE, "server %u shard %u has not registered for %g s",
+                         thread->server, thread->shard, seconds);
+        return;
+    }
+    struct text more = {0};
+    text_add(&more, "has been silent for %g s", seconds);
+    if (coordinator->options.replicas > 1)
+        text_add(&more, ", and no backup has all that is acknowledged of server %u shard %u",
+                 home->server, home->shard);
+    coordinator_stop(turn, STATUS_UNAVAILABLE, "server %u shard %u at %s %s", thread->server,
+                     thread->shard, thread->endpoint, more.data);
+    text_deinit(&more);
+}
+
+/* Somebody has to serve each shard. */
+static void check_silence(struct turn *turn)
+{
+    const struct coordinator *coordinator = turn->coordinator;
+    for (uint32_t i = 0; i < coordinator->shard_count && !coordinator_stopping(coordinator); i++) {
+        const struct thread_entry *thread = coordinator_shards_primary(coordinator, i);
+        if (turn->now_ns - thread->seen_ns >= coordinator->options.timeout_ns) stop_silent(turn, i);
+    }
 }
 
 void coordinator_threads_tick(struct turn *turn)
 {
-    struct coordinator *coordinator = turn->coordinator;
-    uint64_t timeout_ns = coordinator->options.timeout_ns;
-    for (uint32_t i = 0; i < coordinator->shard_count && !coordinator_stopping(coordinator); i++) {
-        const struct thread_entry *thread = coordinator_shards_primary(coordinator, i);
-        if (turn->now_ns - thread->seen_ns < timeout_ns) continue;
-        double seconds = (double)timeout_ns * 1e-9;
-        if (thread->incarnation == 0) {
-            coordinator_stop(turn, STATUS_UNAVAILABLE,
-                             "server %u shard %u has not registered for %g s", thread->server,
-                             thread->shard, seconds);
-        } else {
-            coordinator_stop(turn, STATUS_UNAVAILABLE,
-                             "server %u shard %u at %s has been silent for %g s", thread->server,
-                             thread->shard, thread->endpoint, seconds);
-        }
-    }
+    check_silence(turn);
+    look_for_dead(turn);
+    if (coordinator_replicas_settle(turn)) coordinator_shards_map_changed(turn);
 }
