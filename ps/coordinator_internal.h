@@ -68,6 +68,7 @@ struct thread_entry {
     uint64_t peer, seen_ns;
     uint64_t alive_ns;      /* when it, or the process before it, was last heard to serve */
     uint64_t lost_ns;       /* when this process took the place of the one before */
+    bool heard;             /* it was, by this process of the coordinator */
     bool dead;              /* it serves, but is silent */
     uint64_t dead_since_ns; /* since when that is so, or it is known to have restarted */
     bool stopped;

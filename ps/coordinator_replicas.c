@@ -23,6 +23,12 @@ static bool is_alive(const struct thread_entry *thread)
     return thread->ready && !thread->dead;
 }
 
+/* A coordinator that is new takes nobody for dead, and gives nothing to whom it has not heard. */
+static bool is_there(const struct thread_entry *thread)
+{
+    return is_alive(thread) && thread->heard;
+}
+
 /* The shard is another one from the next version of the map on; what its primary said before does
  * not count. */
 static void changed(struct turn *turn, struct shard_entry *shard)
@@ -54,11 +60,11 @@ static void drop_backup(struct turn *turn, uint32_t index, const char *why)
 static uint32_t choose_backup(const struct coordinator *coordinator, uint32_t index)
 {
     uint32_t primary = coordinator->shards[index].primary;
-    if (primary != index && is_alive(&coordinator->threads[index])) return index;
+    if (primary != index && is_there(&coordinator->threads[index])) return index;
     uint32_t per_server = coordinator->options.shards_per_server;
     for (uint32_t k = 1; k < coordinator->options.server_count; k++) {
         uint32_t other = (primary + k * per_server) % coordinator->shard_count;
-        if (is_alive(&coordinator->threads[other])) return other;
+        if (is_there(&coordinator->threads[other])) return other;
     }
     return THREAD_NONE;
 }
@@ -88,7 +94,7 @@ static bool fail_over(struct turn *turn, uint32_t index)
     struct shard_entry *shard = &coordinator->shards[index];
     const struct thread_entry *primary = coordinator_shards_primary(coordinator, index);
     const struct thread_entry *backup = backup_of(coordinator, index);
-    if (backup == NULL || !shard->complete || !is_alive(backup)) return false;
+    if (backup == NULL || !shard->complete || !is_there(backup)) return false;
     if (coordinator->pending.step != 0 && !shard->report.reported)
         coordinator_checkpoints_abandon(turn, "a server died while it was written");
     shard->silence_ns = turn->now_ns - primary->alive_ns;
@@ -111,8 +117,9 @@ static bool wants_home(const struct turn *turn, uint32_t index)
 {
     const struct coordinator *coordinator = turn->coordinator;
     const struct shard_entry *shard = &coordinator->shards[index];
-    return shard->backup == index && shard->complete && coordinator->pending.step == 0 &&
-           !coordinator_stopping(coordinator) && turn->now_ns >= shard->rests_until_ns;
+    return shard->backup == index && shard->complete && is_there(&coordinator->threads[index]) &&
+           coordinator->pending.step == 0 && !coordinator_stopping(coordinator) &&
+           turn->now_ns >= shard->rests_until_ns;
 }
 
 static bool cancel_hand_over(struct turn *turn, uint32_t index, const char *why)

@@ -150,6 +150,7 @@ static void heard(struct turn *turn, struct thread_entry *thread)
 {
     thread->seen_ns = turn->now_ns;
     if (!thread->ready) return;
+    thread->heard = true;
     thread->alive_ns = turn->now_ns;
     if (!thread->dead) return;
     thread->dead = false;
@@ -184,6 +185,7 @@ static void become_ready(struct turn *turn, struct thread_entry *thread)
 {
     thread->ready = true;
     thread->served = true;
+    heard(turn, thread);
     turn->effects->save = true;
     coordinator_log(turn, EFFECT_INFO, "server_ready", "server=%u shard=%u step=%llu",
                     thread->server, thread->shard, (unsigned long long)thread->restore_step);
