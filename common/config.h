@@ -99,6 +99,7 @@ struct config {
     } consistency;
     struct {
         uint32_t count, shards, slots;
+        uint32_t replicas; /* of each shard: 1, or 2 on different servers */
         uint64_t rows_max;
     } servers;
     struct {
@@ -113,6 +114,7 @@ struct config {
         enum config_transport transport;
         char *host;            /* tcp: where this machine's processes listen */
         float timeout_seconds; /* a peer silent for so long ends the process with 69 */
+        float dead_seconds;    /* a backup takes the place of a server silent for so long */
     } network;
     struct {
         char *metric; /* of the test split */

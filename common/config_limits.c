@@ -9,6 +9,7 @@ enum {
     SERVERS_MAX = 1024,
     SHARDS_MAX = 256,
     SLOTS_MAX = 1 << 20,
+    REPLICAS_MAX = 2,
     WORKERS_MAX = 65536,
     BATCH_MAX = 1 << 24,
     UNITS_MAX = 1 << 20,
@@ -16,6 +17,9 @@ enum {
     HOPS_MAX = 16,
     ADMIT_MAX = 255, /* as a server counts */
 };
+
+/* Twice the time between two signs of life of a server. */
+#define DEAD_SECONDS_MIN 2.0f
 
 /* Notes the fault and returns false. */
 static bool __attribute__((format(printf, 3, 4)))
@@ -216,6 +220,15 @@ static bool embeddings_hold(const struct config *config, struct config_fault *fa
     return true;
 }
 
+static bool dead_seconds_hold(const struct config *config, struct config_fault *fault)
+{
+    float dead = config->network.dead_seconds, timeout = config->network.timeout_seconds;
+    if (!at_least(fault, "network.dead_seconds", dead, DEAD_SECONDS_MIN)) return false;
+    if (config->servers.replicas == 1 || dead < timeout) return true;
+    return wrong(fault, "network.dead_seconds", "%g is not less than network.timeout_seconds (%g)",
+                 (double)dead, (double)timeout);
+}
+
 static bool cluster_holds(const struct config *config, struct config_fault *fault)
 {
     uint64_t shards = (uint64_t)config->servers.count * config->servers.shards;
@@ -225,8 +238,14 @@ static bool cluster_holds(const struct config *config, struct config_fault *faul
     }
     if (!whole(fault, "servers.count", config->servers.count, 1, SERVERS_MAX) ||
         !whole(fault, "servers.shards", config->servers.shards, 1, SHARDS_MAX) ||
-        !whole(fault, "servers.slots", config->servers.slots, 1, SLOTS_MAX)) {
+        !whole(fault, "servers.slots", config->servers.slots, 1, SLOTS_MAX) ||
+        !whole(fault, "servers.replicas", config->servers.replicas, 1, REPLICAS_MAX)) {
         return false;
+    }
+    if (config->servers.replicas > config->servers.count) {
+        return wrong(fault, "servers.replicas",
+                     "%u, but servers.count is %u: each replica of a shard is on another server",
+                     config->servers.replicas, config->servers.count);
     }
     if (config->servers.slots < shards) {
         return wrong(fault, "servers.slots",
@@ -239,6 +258,7 @@ static bool cluster_holds(const struct config *config, struct config_fault *faul
            whole(fault, "checkpoint.keep", config->checkpoint.keep, 1, UINT32_MAX) &&
            filled(fault, "network.host", config->network.host) &&
            above(fault, "network.timeout_seconds", config->network.timeout_seconds, 0.0f) &&
+           dead_seconds_hold(config, fault) &&
            ((config->expect.value == 0.0f && config->expect.metric[0] == '\0') ||
             metric_known(fault, "expect.metric", config->expect.metric));
 }

@@ -113,16 +113,16 @@ static const cyaml_schema_field_t embeddings_fields[] = {ENUM(embeddings, optimi
                                                          CYAML_FIELD_END};
 static const cyaml_schema_field_t consistency_fields[] = {
     ENUM(consistency, mode, modes), UINT(consistency, staleness), CYAML_FIELD_END};
-static const cyaml_schema_field_t servers_fields[] = {UINT(servers, count), UINT(servers, shards),
-                                                      UINT(servers, slots), UINT(servers, rows_max),
-                                                      CYAML_FIELD_END};
+static const cyaml_schema_field_t servers_fields[] = {
+    UINT(servers, count),    UINT(servers, shards),   UINT(servers, slots),
+    UINT(servers, replicas), UINT(servers, rows_max), CYAML_FIELD_END};
 static const cyaml_schema_field_t workers_fields[] = {
     UINT(workers, count), FLOAT(workers, lease_seconds), CYAML_FIELD_END};
 static const cyaml_schema_field_t checkpoint_fields[] = {FLOAT(checkpoint, every_seconds),
                                                          UINT(checkpoint, keep), CYAML_FIELD_END};
 static const cyaml_schema_field_t network_fields[] = {
     ENUM(network, transport, transports), STRING(network, host), FLOAT(network, timeout_seconds),
-    CYAML_FIELD_END};
+    FLOAT(network, dead_seconds), CYAML_FIELD_END};
 static const cyaml_schema_field_t expect_fields[] = {STRING(expect, metric), FLOAT(expect, value),
                                                      CYAML_FIELD_END};
 static const cyaml_schema_field_t config_fields[] = {

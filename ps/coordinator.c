@@ -86,7 +86,7 @@ void effects_deinit(struct effects *effects)
 struct coordinator *coordinator_create(const struct coordinator_options *options, uint64_t now_ns)
 {
     CHECK(options->epochs > 0 && options->server_count > 0 && options->shards_per_server > 0);
-    CHECK(options->slot_count > 0);
+    CHECK(options->slot_count > 0 && (options->replicas < 2 || options->server_count > 1));
     struct coordinator *coordinator = calloc(1, sizeof *coordinator);
     CHECK(coordinator != NULL);
     coordinator->options = *options;
@@ -96,8 +96,7 @@ struct coordinator *coordinator_create(const struct coordinator_options *options
     coordinator->worker_seen_ns = now_ns;
     coordinator->checkpoint_due_ns = now_ns + options->checkpoint_every_ns;
     coordinator_shards_init(coordinator);
-    coordinator->reports = calloc(coordinator->shard_count, sizeof *coordinator->reports);
-    CHECK(coordinator->reports != NULL);
+    coordinator_threads_init(coordinator);
     return coordinator;
 }
 
@@ -107,6 +106,7 @@ void coordinator_destroy(struct coordinator *coordinator)
     coordinator_leases_deinit(coordinator);
     coordinator_sessions_deinit(coordinator);
     coordinator_checkpoints_deinit(coordinator);
+    coordinator_threads_deinit(coordinator);
     coordinator_shards_deinit(coordinator);
     free(coordinator->text);
     text_deinit(&coordinator->lines);
@@ -159,11 +159,11 @@ static void stop_step(struct turn *turn)
     if (coordinator->phase != PHASE_STOPPING_SHARDS) return;
     bool all = true;
     for (uint32_t i = 0; i < coordinator->shard_count; i++) {
-        struct shard_entry *shard = &coordinator->shards[i];
-        if (shard->incarnation == 0 || shard->stopped) continue;
+        const struct thread_entry *thread = &coordinator->threads[i];
+        if (thread->incarnation == 0 || thread->stopped) continue;
         all = false;
         /* Again and again, until its connection is gone: then it has ended. */
-        if (shard->peer != 0) coordinator_shards_order(turn, shard, 0, false);
+        if (thread->peer != 0) coordinator_threads_order(turn, thread, false);
     }
     if (!all && turn->now_ns < coordinator->stop_deadline_ns) return;
     /* Not saved: a coordinator that is started again ends once more. */
@@ -221,10 +221,10 @@ void coordinator_handle(struct coordinator *coordinator, uint64_t now_ns,
     struct turn turn = {coordinator, now_ns, outbox, effects};
     switch (message->envelope->body_case) {
     case ANTHILL__ENVELOPE__BODY_SHARD_REGISTER:
-        coordinator_shards_register(&turn, message);
+        coordinator_threads_register(&turn, message);
         break;
     case ANTHILL__ENVELOPE__BODY_SHARD_HEARTBEAT:
-        coordinator_shards_heartbeat(&turn, message);
+        coordinator_threads_heartbeat(&turn, message);
         break;
     case ANTHILL__ENVELOPE__BODY_CHECKPOINT_DONE:
         coordinator_checkpoints_done(&turn, message);
@@ -264,7 +264,7 @@ void coordinator_tick(struct coordinator *coordinator, uint64_t now_ns, struct o
 {
     struct turn turn = {coordinator, now_ns, outbox, effects};
     if (coordinator->resumed) resume(&turn);
-    coordinator_shards_tick(&turn);
+    coordinator_threads_tick(&turn);
     coordinator_sessions_tick(&turn);
     coordinator_leases_tick(&turn);
     settle(&turn);
@@ -274,9 +274,13 @@ void coordinator_tick(struct coordinator *coordinator, uint64_t now_ns, struct o
 void coordinator_peer_gone(struct coordinator *coordinator, uint64_t peer)
 {
     for (uint32_t i = 0; i < coordinator->shard_count; i++) {
-        if (coordinator->shards[i].peer != peer) continue;
-        coordinator->shards[i].peer = 0;
-        if (coordinator->phase >= PHASE_STOPPING_SHARDS) coordinator->shards[i].stopped = true;
+        struct thread_entry *thread = &coordinator->threads[i];
+        if (thread->peer != peer) continue;
+        thread->peer = 0;
+        if (coordinator->phase >= PHASE_STOPPING_SHARDS) thread->stopped = true;
+    }
+    for (uint32_t i = 0; i < coordinator->session_count; i++) {
+        if (coordinator->sessions[i].map_peer == peer) coordinator->sessions[i].map_peer = 0;
     }
     uint32_t kept = 0;
     for (uint32_t i = 0; i < coordinator->parked_count; i++) {

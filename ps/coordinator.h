@@ -32,9 +32,11 @@ struct coordinator_options {
     const char *expect_metric;
     double expect_value; /* 0: none */
     uint32_t server_count, shards_per_server, slot_count;
+    uint32_t replicas;            /* of each shard, 1 or 2; 2 needs two servers */
     uint32_t worker_count;        /* expected; any number may come */
     uint64_t lease_ns;            /* a worker silent for so long loses its leases */
     uint64_t timeout_ns;          /* without a worker, or with a shard missing, the run ends */
+    uint64_t dead_ns;             /* a backup takes the place of a thread silent for so long */
     uint64_t checkpoint_every_ns; /* 0: only when an evaluation improves and at the end */
     uint32_t checkpoint_keep;
     uint64_t wall_offset_ns; /* clock_wall_ns() - clock_now_ns(), modulo 2^64 */
@@ -115,12 +117,30 @@ struct coordinator_view {
     uint64_t evaluated_epoch; /* of the last evaluation, from 1; 0: none yet */
     uint32_t workers, workers_expected, shards_ready, shards;
     uint32_t workers_lost, servers_restarted, checkpoints_failed;
+    uint32_t replicas, shards_safe;                 /* shards that have a complete backup */
+    uint32_t failovers;                             /* of all shards */
     uint64_t leases_held, leases_done, leases_lost; /* done and lost: since this process began */
     uint64_t map_version, checkpoint_step, checkpoint_best;
     bool running; /* shards are ready and a worker has joined */
 };
 void coordinator_view(const struct coordinator *coordinator, uint64_t now_ns,
                       struct coordinator_view *view);
+
+/* The shard that is at home in thread `shard` of server `server`; primary and backup are servers.
+ */
+struct coordinator_shard_view {
+    uint32_t server, shard, primary, backup;
+    bool has_backup, complete;
+    uint32_t failovers;
+    /* From the last sign of life, and from when its end was known, to the new map: the last one. */
+    double silence_seconds, decision_seconds;
+};
+/* `index` is below coordinator_view.shards. */
+void coordinator_shard_view(const struct coordinator *coordinator, uint32_t index,
+                            struct coordinator_shard_view *view);
+
+/* Of workers, shards and threads no more are listed one by one. */
+#define COORDINATOR_LISTED_MAX 256
 
 /* What `status` shows, as one JSON object. */
 void coordinator_status_json(const struct coordinator *coordinator, uint64_t now_ns,

@@ -13,7 +13,6 @@ void coordinator_checkpoints_deinit(struct coordinator *coordinator)
 {
     free(coordinator->checkpoints);
     free(coordinator->damaged);
-    free(coordinator->reports);
 }
 
 static bool is_damaged(const struct coordinator *coordinator, uint64_t step)
@@ -70,9 +69,10 @@ static void clear_pending(struct turn *turn)
     struct coordinator *coordinator = turn->coordinator;
     coordinator->pending = (struct checkpoint_record){0};
     coordinator->publishing = 0;
-    memset(coordinator->reports, 0, coordinator->shard_count * sizeof *coordinator->reports);
-    for (uint32_t i = 0; i < coordinator->shard_count; i++)
-        coordinator->shards[i].written = coordinator->shards[i].written_ns = 0;
+    for (uint32_t i = 0; i < coordinator->shard_count; i++) {
+        coordinator->shards[i].report = (struct checkpoint_report){0};
+        coordinator->threads[i].written = coordinator->threads[i].written_ns = 0;
+    }
     turn->effects->save = true;
 }
 
@@ -119,6 +119,7 @@ void coordinator_checkpoints_order(struct turn *turn, enum checkpoint_reason rea
         fail(turn, step, reason, "a server is not there to write its part");
         return;
     }
+    coordinator_replicas_hold(turn);
     clear_pending(turn);
     coordinator->pending = (struct checkpoint_record){
         .step = step,
@@ -126,7 +127,7 @@ void coordinator_checkpoints_order(struct turn *turn, enum checkpoint_reason rea
         .reason = reason,
         .base = choose_base(coordinator),
     };
-    coordinator_shards_order_all(turn, false);
+    coordinator_threads_order_all(turn, false);
 }
 
 static void publish_when_complete(struct turn *turn)
@@ -135,7 +136,7 @@ static void publish_when_complete(struct turn *turn)
     uint64_t step = coordinator->pending.step;
     if (step == 0 || coordinator->publishing == step) return;
     for (uint32_t i = 0; i < coordinator->shard_count; i++) {
-        if (!coordinator->reports[i].reported) return;
+        if (!coordinator->shards[i].report.reported) return;
     }
     CHECK(coordinator->shard_count > 0);
     coordinator->publishing = step;
@@ -146,12 +147,13 @@ static void publish_when_complete(struct turn *turn)
     effect->parts = calloc(coordinator->shard_count, sizeof *effect->parts);
     CHECK(effect->parts != NULL);
     for (uint32_t i = 0; i < coordinator->shard_count; i++) {
+        const struct checkpoint_report *report = &coordinator->shards[i].report;
         effect->parts[i] = (struct checkpoint_part){
-            .server = coordinator->shards[i].server,
-            .shard = coordinator->shards[i].shard,
-            .bytes = coordinator->reports[i].bytes,
-            .checksum = coordinator->reports[i].checksum,
-            .base = coordinator->reports[i].base,
+            .server = coordinator->threads[i].server,
+            .shard = coordinator->threads[i].shard,
+            .bytes = report->bytes,
+            .checksum = report->checksum,
+            .base = report->base,
         };
     }
 }
@@ -160,14 +162,14 @@ void coordinator_checkpoints_done(struct turn *turn, const struct message *messa
 {
     const Anthill__CheckpointDone *done = message->envelope->checkpoint_done;
     struct coordinator *coordinator = turn->coordinator;
-    struct shard_entry *shard = coordinator_shards_find(coordinator, done->server, done->shard);
-    if (shard == NULL) {
+    uint32_t shard = coordinator_threads_find(coordinator, done->server, done->shard);
+    if (shard == UINT32_MAX) {
         coordinator_reply_error(turn, message->peer, message->envelope->request, STATUS_INVALID,
                                 "server %u shard %u is not part of this run", done->server,
                                 done->shard);
         return;
     }
-    struct checkpoint_report *report = &coordinator->reports[shard - coordinator->shards];
+    struct checkpoint_report *report = &coordinator->shards[shard].report;
     bool wanted = done->step == coordinator->pending.step && done->step != 0 && !report->reported;
     if (wanted && done->status != STATUS_OK) {
         struct text why = {0};
@@ -181,8 +183,7 @@ void coordinator_checkpoints_done(struct turn *turn, const struct message *messa
                                              .base = done->base_step};
         turn->effects->save = true;
     }
-    shard->peer = message->peer;
-    coordinator_shards_order(turn, shard, message->envelope->request, false);
+    coordinator_threads_answer(turn, coordinator_shards_primary(coordinator, shard), message);
 }
 
 /* As checkpoint_prune does on disk: the newest ones and the best stay, and what they build on. */
@@ -206,7 +207,8 @@ static void remember(struct coordinator *coordinator, struct checkpoint_record r
 {
     record.base = 0;
     for (uint32_t i = 0; i < coordinator->shard_count; i++) {
-        if (coordinator->reports[i].base != 0) record.base = coordinator->reports[i].base;
+        uint64_t base = coordinator->shards[i].report.base;
+        if (base != 0) record.base = base;
     }
     coordinator->checkpoints =
         coordinator_grow(coordinator->checkpoints, coordinator->checkpoint_count,
@@ -246,11 +248,11 @@ static bool stands_still(const struct turn *turn)
     /* A coordinator that is new has yet to hear how far the shards are. */
     uint64_t began_ns = turn->now_ns - coordinator->began_ns;
     for (uint32_t i = 0; i < coordinator->shard_count; i++) {
-        const struct shard_entry *shard = &coordinator->shards[i];
-        if (coordinator->reports[i].reported) continue;
+        const struct thread_entry *primary = coordinator_shards_primary(coordinator, i);
+        if (coordinator->shards[i].report.reported) continue;
         uint64_t still_ns = since_ns < began_ns ? since_ns : began_ns;
-        uint64_t moved_ns = turn->now_ns - shard->written_ns;
-        if (shard->written_ns != 0 && moved_ns < still_ns) still_ns = moved_ns;
+        uint64_t moved_ns = turn->now_ns - primary->written_ns;
+        if (primary->written_ns != 0 && moved_ns < still_ns) still_ns = moved_ns;
         if (still_ns > coordinator->options.timeout_ns) return true;
     }
     return false;
@@ -268,7 +270,8 @@ void coordinator_checkpoints_tick(struct turn *turn)
     bool periodic = coordinator->options.checkpoint_every_ns > 0 &&
                     coordinator->phase == PHASE_TRAINING && coordinator->pending.step == 0 &&
                     coordinator->seeds_total > coordinator->seeds_at_checkpoint &&
-                    coordinator_shards_ready(coordinator);
+                    coordinator_shards_ready(coordinator) &&
+                    !coordinator_replicas_moving(coordinator);
     if (periodic && turn->now_ns >= coordinator->checkpoint_due_ns)
         coordinator_checkpoints_order(turn, REASON_PERIODIC);
 }

@@ -171,7 +171,8 @@ static void print_settings(const struct config *config)
 static enum status check_map(const struct config *config, struct error *error)
 {
     uint64_t shards = (uint64_t)config->servers.count * config->servers.shards;
-    uint64_t bytes = (uint64_t)config->servers.slots * (shards > 128 ? 3 : 1) + shards * 320;
+    uint64_t bytes = (uint64_t)config->servers.slots * (shards > 128 ? 3 : 1) +
+                     shards * (config->servers.replicas > 1 ? 620 : 320);
     if (bytes <= 900000) return STATUS_OK;
     return error_set(error, STATUS_CONFIG,
                      "servers: a map of %u slots over %llu shards is too large; take fewer slots",

@@ -1,6 +1,7 @@
 #include "ps/coordinator_gauges.h"
 
 #include <stddef.h>
+#include <stdio.h>
 
 #include "common/metrics.h"
 
@@ -15,6 +16,7 @@ enum gauge {
     GAUGE_LEASES_HELD,
     GAUGE_MAP_VERSION,
     GAUGE_CHECKPOINT_STEP,
+    GAUGE_SHARDS_SAFE,
     GAUGE_COUNT,
 };
 
@@ -24,6 +26,7 @@ enum counter {
     COUNTER_WORKERS_LOST,
     COUNTER_SERVERS_RESTARTED,
     COUNTER_CHECKPOINTS_FAILED,
+    COUNTER_FAILOVERS,
     COUNTER_MALFORMED,
     COUNTER_COUNT,
 };
@@ -44,6 +47,8 @@ static const struct description gauge_names[GAUGE_COUNT] = {
     [GAUGE_MAP_VERSION] = {"anthill_coordinator_map_version", "Version of the slot map."},
     [GAUGE_CHECKPOINT_STEP] = {"anthill_coordinator_checkpoint_step",
                                "Step of the newest complete checkpoint."},
+    [GAUGE_SHARDS_SAFE] = {"anthill_coordinator_shards_safe",
+                           "Shards whose backup has all that is acknowledged."},
 };
 
 static const struct description counter_names[COUNTER_COUNT] = {
@@ -56,6 +61,8 @@ static const struct description counter_names[COUNTER_COUNT] = {
                                    "Shards that came back as a new process."},
     [COUNTER_CHECKPOINTS_FAILED] = {"anthill_coordinator_checkpoints_failed_total",
                                     "Checkpoints that were abandoned."},
+    [COUNTER_FAILOVERS] = {"anthill_coordinator_failovers_total",
+                           "Backups that took the place of a primary."},
     [COUNTER_MALFORMED] = {"anthill_coordinator_malformed_total",
                            "Messages dropped because they were malformed."},
 };
@@ -91,12 +98,40 @@ void coordinator_gauges_update(const struct coordinator_view *view, uint64_t mal
     metric_set(gauges[GAUGE_LEASES_HELD], (double)view->leases_held);
     metric_set(gauges[GAUGE_MAP_VERSION], (double)view->map_version);
     metric_set(gauges[GAUGE_CHECKPOINT_STEP], (double)view->checkpoint_step);
+    metric_set(gauges[GAUGE_SHARDS_SAFE], view->shards_safe);
     raise_to(COUNTER_LEASES_DONE, view->leases_done);
     raise_to(COUNTER_LEASES_LOST, view->leases_lost);
     raise_to(COUNTER_WORKERS_LOST, view->workers_lost);
     raise_to(COUNTER_SERVERS_RESTARTED, view->servers_restarted);
     raise_to(COUNTER_CHECKPOINTS_FAILED, view->checkpoints_failed);
+    raise_to(COUNTER_FAILOVERS, view->failovers);
     raise_to(COUNTER_MALFORMED, malformed);
+}
+
+void coordinator_gauges_shard(const struct coordinator_shard_view *view)
+{
+    const struct {
+        const char *name, *help;
+        double value;
+    } numbers[] = {
+        {"anthill_coordinator_shard_primary", "Server that serves the shard.", view->primary},
+        {"anthill_coordinator_shard_backup", "Server that keeps a copy of the shard; -1: none.",
+         view->has_backup ? view->backup : -1.0},
+        {"anthill_coordinator_shard_backup_complete",
+         "Whether the copy has all that is acknowledged.", view->complete},
+        {"anthill_coordinator_shard_failovers", "Backups that took over the shard.",
+         view->failovers},
+        {"anthill_coordinator_shard_failover_seconds",
+         "Last failover: from the primary's last sign of life to the new map.",
+         view->silence_seconds},
+        {"anthill_coordinator_shard_failover_decision_seconds",
+         "Last failover: from when the primary's end was known to the new map.",
+         view->decision_seconds},
+    };
+    char labels[64];
+    snprintf(labels, sizeof labels, "server=\"%u\",shard=\"%u\"", view->server, view->shard);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        metric_set(metrics_gauge(numbers[i].name, labels, numbers[i].help), numbers[i].value);
 }
 
 void coordinator_gauges_saved(double seconds)

@@ -1,5 +1,6 @@
 /* What the files of the coordinator share; nobody else includes this. coordinator.c owns the life
- * of the state machine and its phases; coordinator_shards.c the servers and the slot map;
+ * of the state machine and its phases; coordinator_shards.c the shards and the slot map;
+ * coordinator_replicas.c their primaries and backups; coordinator_threads.c the servers' threads;
  * coordinator_sessions.c who takes part; coordinator_leases.c epochs and evaluations;
  * coordinator_checkpoints.c checkpoints; coordinator_report.c the JSON; coordinator_state.c the
  * bytes on disk. */
@@ -47,24 +48,56 @@ struct session {
     uint32_t done_count;
     /* Not on disk. */
     uint64_t join_peer, join_request; /* a repeated Join gets the same session */
+    uint64_t map_peer;                /* the connection that asks for the map; 0: not known */
     uint64_t seen_ns, gone_ns;
     bool announced; /* it has said since the restart which leases it holds */
     uint64_t seeds_done;
     uint64_t granted_request, granted_lease; /* a repeated LeaseRequest gets the same lease */
 };
 
-struct shard_entry {
-    uint32_t server, shard;
+#define THREAD_NONE UINT32_MAX
+
+/* A thread of a server: one endpoint, one life after the other. */
+struct thread_entry {
+    uint32_t server, shard; /* index within the server */
     uint64_t incarnation, incarnation_before;
-    char *endpoint; /* "" before it has registered */
-    bool ready, served;
+    char *endpoint;     /* "" before it has registered */
+    bool ready, served; /* it serves; some incarnation of it has */
     uint64_t restore_step;
     /* Not on disk. */
     uint64_t peer, seen_ns;
-    uint64_t lost_ns; /* when this process took the place of the one before */
+    uint64_t alive_ns;      /* when it, or the process before it, was last heard to serve */
+    uint64_t lost_ns;       /* when this process took the place of the one before */
+    bool heard;             /* it was, by this process of the coordinator */
+    bool dead;              /* it serves, but is silent */
+    uint64_t dead_since_ns; /* since when that is so, or it is known to have restarted */
     bool stopped;
     uint64_t rows, bytes, pulls, pushes, clock_min;
     uint64_t written, written_ns; /* bytes of the pending checkpoint; when they last grew */
+};
+
+struct checkpoint_report {
+    bool reported;
+    uint64_t bytes, checksum, base;
+};
+
+/* A part of the rows. Shard i is at home in thread i, and has its name. */
+struct shard_entry {
+    uint32_t primary; /* the thread that serves it */
+    uint32_t backup;  /* the thread that keeps a copy; THREAD_NONE */
+    bool complete;    /* the copy has everything that is acknowledged */
+    uint64_t since;   /* the version of the map since which these three are as they are */
+    uint64_t primary_since, backup_since; /* and each of those two threads is in its place */
+    bool hand_over; /* the primary drains, so that the backup may take its place */
+    bool served;    /* it has been served in this run */
+    uint64_t restore_step;
+    struct checkpoint_report report; /* of the pending one */
+    uint32_t failovers;
+    /* From the last sign of life, and from when its end was known, to the new map: the last one. */
+    uint64_t silence_ns, decision_ns;
+    /* Not on disk. */
+    uint64_t hand_over_ns, rests_until_ns; /* since when it drains; no hand-over before */
+    uint64_t rows, bytes;                  /* as the primary says, where there are replicas */
 };
 
 struct evaluation {
@@ -79,11 +112,6 @@ struct checkpoint_record {
     uint64_t ordered_ns; /* wall */
     enum checkpoint_reason reason;
     uint64_t base; /* the step that parts of it build on, or while it is pending: may; 0: none */
-};
-
-struct checkpoint_report {
-    bool reported;
-    uint64_t bytes, checksum, base;
 };
 
 struct parked_request {
@@ -106,8 +134,9 @@ struct open_book {
 struct coordinator {
     struct coordinator_options options;
     enum coordinator_phase phase;
-    uint32_t shard_count;
-    struct shard_entry *shards;
+    uint32_t shard_count;         /* and threads */
+    struct thread_entry *threads; /* [shard_count] */
+    struct shard_entry *shards;   /* [shard_count] */
     uint64_t map_version;
     uint32_t *owners; /* [slot_count]: for the slot map's message */
     Anthill__ShardEntry *entries;
@@ -137,7 +166,6 @@ struct coordinator {
     uint64_t *damaged;
     uint32_t damaged_count;
     struct checkpoint_record pending;
-    struct checkpoint_report *reports; /* [shard_count], of the pending one */
 
     uint64_t started_ns, ended_ns; /* wall; the first lease, the result */
     uint32_t workers_lost, servers_restarted, checkpoints_failed;
@@ -195,21 +223,53 @@ char *coordinator_copy(const char *string, size_t length_max);
 /* ---- coordinator_shards.c */
 void coordinator_shards_init(struct coordinator *coordinator);
 void coordinator_shards_deinit(struct coordinator *coordinator);
-void coordinator_shards_register(struct turn *turn, const struct message *message);
-void coordinator_shards_heartbeat(struct turn *turn, const struct message *message);
-void coordinator_shards_tick(struct turn *turn);
 bool coordinator_shards_ready(const struct coordinator *coordinator);
-/* NULL when there is no such shard in this run. */
-struct shard_entry *coordinator_shards_find(struct coordinator *coordinator, uint32_t server,
-                                            uint32_t shard);
-/* The current order to one shard, as a reply (`request`) or unasked (0). */
-void coordinator_shards_order(struct turn *turn, struct shard_entry *shard, uint64_t request,
-                              bool with_map);
-/* To every shard that can be reached. */
-void coordinator_shards_order_all(struct turn *turn, bool with_map);
+struct thread_entry *coordinator_shards_primary(const struct coordinator *coordinator,
+                                                uint32_t shard);
+/* The thread is the primary of some shard. */
+bool coordinator_shards_serves(const struct coordinator *coordinator,
+                               const struct thread_entry *thread);
 /* Fills the message with pointers into the coordinator. */
 void coordinator_shards_map(struct coordinator *coordinator, Anthill__SlotMap *map);
 void coordinator_shards_map_request(struct turn *turn, const struct message *message);
+/* The map is not what it was: it has a new version, which all threads and sessions hear. */
+void coordinator_shards_map_changed(struct turn *turn);
+/* Picks the checkpoint that a thread starts from (0 where it serves nothing); false when the run
+ * has to end. */
+bool coordinator_shards_choose_restore(struct turn *turn, struct thread_entry *thread,
+                                       const char *why);
+/* The thread has the rows of that checkpoint, and serves them. */
+void coordinator_shards_restored(struct turn *turn, struct thread_entry *thread);
+
+/* ---- coordinator_replicas.c; the first three are true when the map is no longer what it was */
+/* Failovers, new backups, hand-overs: what follows from who is alive. */
+bool coordinator_replicas_settle(struct turn *turn);
+/* A thread's process has gone with all that it had; another is in its place. */
+bool coordinator_replicas_process_gone(struct turn *turn, uint32_t thread);
+bool coordinator_replicas_heard(struct turn *turn, uint32_t thread,
+                                const Anthill__ShardHeartbeat *beat, uint64_t map_version);
+/* A thread that would restore has to wait: a backup that is silent may have it all. */
+bool coordinator_replicas_wait(struct turn *turn, uint32_t thread);
+/* Some shard is being handed over; none is any more. */
+bool coordinator_replicas_moving(const struct coordinator *coordinator);
+void coordinator_replicas_hold(struct turn *turn);
+
+/* ---- coordinator_threads.c */
+void coordinator_threads_init(struct coordinator *coordinator);
+void coordinator_threads_deinit(struct coordinator *coordinator);
+/* The index of a thread, and of the shard that is at home there; UINT32_MAX: none in this run. */
+uint32_t coordinator_threads_find(const struct coordinator *coordinator, uint32_t server,
+                                  uint32_t shard);
+void coordinator_threads_register(struct turn *turn, const struct message *message);
+void coordinator_threads_heartbeat(struct turn *turn, const struct message *message);
+void coordinator_threads_tick(struct turn *turn);
+/* The current order to one thread, unasked. */
+void coordinator_threads_order(struct turn *turn, const struct thread_entry *thread, bool with_map);
+/* The same in answer to a message of it. */
+void coordinator_threads_answer(struct turn *turn, const struct thread_entry *thread,
+                                const struct message *message);
+/* To every thread that can be reached. */
+void coordinator_threads_order_all(struct turn *turn, bool with_map);
 
 /* ---- coordinator_sessions.c */
 void coordinator_sessions_deinit(struct coordinator *coordinator);

@@ -73,9 +73,11 @@ static struct coordinator_options machine_options(const struct config *config)
         .server_count = config->servers.count,
         .shards_per_server = config->servers.shards,
         .slot_count = config->servers.slots,
+        .replicas = config->servers.replicas,
         .worker_count = config->workers.count,
         .lease_ns = (uint64_t)((double)config->workers.lease_seconds * 1e9),
         .timeout_ns = (uint64_t)((double)config->network.timeout_seconds * 1e9),
+        .dead_ns = (uint64_t)((double)config->network.dead_seconds * 1e9),
         .checkpoint_every_ns = (uint64_t)((double)config->checkpoint.every_seconds * 1e9),
         .checkpoint_keep = config->checkpoint.keep,
         .wall_offset_ns = clock_wall_ns() - clock_now_ns(),
@@ -323,6 +325,11 @@ static void show(struct coordinator_process *process, uint64_t now_ns, bool last
     if (process->stats == NULL || (!last && now_ns - process->snapshot_ns < SNAPSHOT_NS)) return;
     process->snapshot_ns = now_ns;
     coordinator_gauges_update(&view, transport_malformed_count(process->transport));
+    for (uint32_t i = 0; view.replicas > 1 && i < view.shards && i < COORDINATOR_LISTED_MAX; i++) {
+        struct coordinator_shard_view shard;
+        coordinator_shard_view(process->coordinator, i, &shard);
+        coordinator_gauges_shard(&shard);
+    }
     struct text text = {0};
     coordinator_status_json(process->coordinator, now_ns, &text);
     pthread_mutex_lock(&process->mutex);

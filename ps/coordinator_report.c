@@ -4,8 +4,6 @@
 
 #include "ps/coordinator_internal.h"
 
-#define STATUS_SESSIONS_MAX 256 /* workers and shards listed in the reply to `status` */
-
 static void add_seconds(struct text *text, const char *name, double seconds)
 {
     text_add(text, "\"%s\":%.3f", name, seconds);
@@ -220,10 +218,33 @@ void coordinator_view(const struct coordinator *coordinator, uint64_t now_ns,
         .checkpoint_best = coordinator->best.checkpoint,
         .running = coordinator_shards_ready(coordinator) && coordinator->phase != PHASE_WAITING,
     };
-    for (uint32_t i = 0; i < coordinator->shard_count; i++)
-        view->shards_ready += coordinator->shards[i].ready;
+    view->replicas = options->replicas;
+    for (uint32_t i = 0; i < coordinator->shard_count; i++) {
+        view->shards_ready += coordinator_shards_primary(coordinator, i)->ready;
+        view->shards_safe += coordinator->shards[i].complete;
+        view->failovers += coordinator->shards[i].failovers;
+    }
     if (coordinator->checkpoint_count > 0)
         view->checkpoint_step = coordinator->checkpoints[coordinator->checkpoint_count - 1].step;
+}
+
+void coordinator_shard_view(const struct coordinator *coordinator, uint32_t index,
+                            struct coordinator_shard_view *view)
+{
+    const struct shard_entry *shard = &coordinator->shards[index];
+    const struct thread_entry *home = &coordinator->threads[index];
+    bool has_backup = shard->backup != THREAD_NONE;
+    *view = (struct coordinator_shard_view){
+        .server = home->server,
+        .shard = home->shard,
+        .primary = coordinator->threads[shard->primary].server,
+        .has_backup = has_backup,
+        .backup = has_backup ? coordinator->threads[shard->backup].server : 0,
+        .complete = shard->complete,
+        .failovers = shard->failovers,
+        .silence_seconds = (double)shard->silence_ns * 1e-9,
+        .decision_seconds = (double)shard->decision_ns * 1e-9,
+    };
 }
 
 static void add_held(const struct open_book *book, uint64_t session, const char **separator,
@@ -243,7 +264,7 @@ static void add_workers(const struct coordinator *coordinator, uint64_t now_ns, 
         [SESSION_LIVE] = "live", [SESSION_SILENT] = "silent", [SESSION_LEFT] = "left"};
     uint32_t listed = 0;
     text_add(text, "\"workers\":[");
-    for (uint32_t i = coordinator->session_count; i > 0 && listed < STATUS_SESSIONS_MAX; i--) {
+    for (uint32_t i = coordinator->session_count; i > 0 && listed < COORDINATOR_LISTED_MAX; i--) {
         const struct session *session = &coordinator->sessions[i - 1];
         if (!session->trains) continue;
         text_add(text, "%s{\"session\":%llu,\"name\":", listed++ > 0 ? "," : "",
@@ -262,22 +283,75 @@ static void add_workers(const struct coordinator *coordinator, uint64_t now_ns, 
     text_add(text, "]");
 }
 
+static void add_threads(const struct coordinator *coordinator, uint64_t now_ns, struct text *text)
+{
+    text_add(text, "\"threads\":[");
+    for (uint32_t i = 0; i < coordinator->shard_count && i < COORDINATOR_LISTED_MAX; i++) {
+        const struct thread_entry *thread = &coordinator->threads[i];
+        text_add(text, "%s{\"server\":%u,\"shard\":%u,\"endpoint\":", i > 0 ? "," : "",
+                 thread->server, thread->shard);
+        text_add_json_string(text, thread->endpoint);
+        text_add(text, ",\"state\":\"%s\",",
+                 !thread->ready ? "starting"
+                 : thread->dead ? "silent"
+                                : "ready");
+        add_seconds(text, "seen_seconds", (double)(now_ns - thread->seen_ns) * 1e-9);
+        text_add(text, "}");
+    }
+    text_add(text, "]");
+}
+
+static void add_name(const struct coordinator *coordinator, const char *role, uint32_t thread,
+                     struct text *text)
+{
+    text_add(text, ",\"%s\":", role);
+    if (thread == THREAD_NONE) {
+        text_add(text, "null");
+    } else {
+        text_add(text, "\"%u.%u\"", coordinator->threads[thread].server,
+                 coordinator->threads[thread].shard);
+    }
+}
+
+static void add_replicas(const struct coordinator *coordinator, const struct shard_entry *shard,
+                         struct text *text)
+{
+    add_name(coordinator, "primary", shard->primary, text);
+    add_name(coordinator, "backup", shard->backup, text);
+    text_add(text, ",\"complete\":%s,\"failovers\":%u", shard->complete ? "true" : "false",
+             shard->failovers);
+    if (shard->failovers == 0) return;
+    text_add(text, ",");
+    add_seconds(text, "failover_seconds", (double)shard->silence_ns * 1e-9);
+    text_add(text, ",");
+    add_seconds(text, "failover_decision_seconds", (double)shard->decision_ns * 1e-9);
+}
+
+/* Pulls, pushes and the clock are those of the thread that serves a shard, all its shards together.
+ */
 static void add_shards(const struct coordinator *coordinator, uint64_t now_ns, struct text *text)
 {
+    bool replicated = coordinator->options.replicas > 1;
     text_add(text, "\"shards\":[");
-    for (uint32_t i = 0; i < coordinator->shard_count && i < STATUS_SESSIONS_MAX; i++) {
+    for (uint32_t i = 0; i < coordinator->shard_count && i < COORDINATOR_LISTED_MAX; i++) {
         const struct shard_entry *shard = &coordinator->shards[i];
+        const struct thread_entry *home = &coordinator->threads[i];
+        const struct thread_entry *primary = coordinator_shards_primary(coordinator, i);
         text_add(text, "%s{\"server\":%u,\"shard\":%u,\"endpoint\":", i > 0 ? "," : "",
-                 shard->server, shard->shard);
-        text_add_json_string(text, shard->endpoint);
-        text_add(text, ",\"ready\":%s,", shard->ready ? "true" : "false");
-        add_seconds(text, "seen_seconds", (double)(now_ns - shard->seen_ns) * 1e-9);
+                 home->server, home->shard);
+        text_add_json_string(text, primary->endpoint);
+        text_add(text, ",\"ready\":%s,", primary->ready ? "true" : "false");
+        add_seconds(text, "seen_seconds", (double)(now_ns - primary->seen_ns) * 1e-9);
         text_add(text,
                  ",\"restored_step\":%llu,\"rows\":%llu,\"bytes\":%llu,\"pulls\":%llu,"
-                 "\"pushes\":%llu,\"clock_min\":%llu}",
-                 (unsigned long long)shard->restore_step, (unsigned long long)shard->rows,
-                 (unsigned long long)shard->bytes, (unsigned long long)shard->pulls,
-                 (unsigned long long)shard->pushes, (unsigned long long)shard->clock_min);
+                 "\"pushes\":%llu,\"clock_min\":%llu",
+                 (unsigned long long)shard->restore_step,
+                 (unsigned long long)(replicated ? shard->rows : primary->rows),
+                 (unsigned long long)(replicated ? shard->bytes : primary->bytes),
+                 (unsigned long long)primary->pulls, (unsigned long long)primary->pushes,
+                 (unsigned long long)primary->clock_min);
+        if (replicated) add_replicas(coordinator, shard, text);
+        text_add(text, "}");
     }
     text_add(text, "]");
 }
@@ -320,6 +394,8 @@ void coordinator_status_json(const struct coordinator *coordinator, uint64_t now
     add_workers(coordinator, now_ns, text);
     text_add(text, ",");
     add_shards(coordinator, now_ns, text);
+    text_add(text, ",");
+    add_threads(coordinator, now_ns, text);
     add_evaluation("best", &coordinator->best, text);
     add_evaluation("last", &coordinator->last, text);
     text_add(text, "}");

@@ -110,6 +110,7 @@ static void new_session(struct turn *turn, const struct parked_join *join)
         .trains = join->trains,
         .join_peer = join->peer,
         .join_request = join->request,
+        .map_peer = join->peer,
         .seen_ns = turn->now_ns,
         .announced = true,
     };
@@ -154,6 +155,7 @@ static void admit(struct turn *turn, const struct parked_join *join)
     struct session *session = session_of_join(coordinator, join);
     if (session != NULL) {
         revive(turn, session);
+        session->map_peer = join->peer;
         answer_join(turn, join, session->id);
     } else if (coordinator->session_count >= SESSIONS_MAX) {
         coordinator_reply_error(turn, join->peer, join->request, STATUS_BUSY,
@@ -263,7 +265,7 @@ static void session_gone(struct turn *turn, struct session *session, enum sessio
     session->seeds_done = 0;
     turn->effects->save = true;
     coordinator_leases_release(turn, session->id);
-    if (session->trains) coordinator_shards_order_all(turn, false);
+    if (session->trains) coordinator_threads_order_all(turn, false);
 }
 
 /* Those that went first are forgotten once there are too many of them. */

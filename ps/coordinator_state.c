@@ -8,7 +8,7 @@
 #include "common/checksum.h"
 #include "ps/coordinator_internal.h"
 
-#define STATE_VERSION      1u
+#define STATE_VERSION      2u
 #define STATE_HEADER_BYTES 32u
 
 static const uint8_t STATE_MAGIC[8] = {'A', 'N', 'T', 'H', 'C', 'R', 'D', '1'};
@@ -107,6 +107,24 @@ static void sessions_out(struct arena *arena, const struct coordinator *coordina
     }
 }
 
+static void threads_out(struct arena *arena, const struct coordinator *coordinator,
+                        Anthill__CoordinatorState *state)
+{
+    Anthill__StateThread *threads;
+    state->n_threads = coordinator->shard_count;
+    MESSAGES(arena, threads, state->threads, coordinator->shard_count);
+    for (uint32_t i = 0; i < coordinator->shard_count; i++) {
+        const struct thread_entry *thread = &coordinator->threads[i];
+        anthill__state_thread__init(&threads[i]);
+        threads[i].incarnation = thread->incarnation;
+        threads[i].incarnation_before = thread->incarnation_before;
+        threads[i].endpoint = thread->endpoint;
+        threads[i].ready = thread->ready;
+        threads[i].served = thread->served;
+        threads[i].restore_step = thread->restore_step;
+    }
+}
+
 static void shards_out(struct arena *arena, const struct coordinator *coordinator,
                        Anthill__CoordinatorState *state)
 {
@@ -119,17 +137,23 @@ static void shards_out(struct arena *arena, const struct coordinator *coordinato
     for (uint32_t i = 0; i < coordinator->shard_count; i++) {
         const struct shard_entry *shard = &coordinator->shards[i];
         anthill__state_shard__init(&shards[i]);
-        shards[i].incarnation = shard->incarnation;
-        shards[i].incarnation_before = shard->incarnation_before;
-        shards[i].endpoint = shard->endpoint;
-        shards[i].ready = shard->ready;
+        shards[i].primary = shard->primary;
         shards[i].served = shard->served;
         shards[i].restore_step = shard->restore_step;
+        shards[i].backup = shard->backup == THREAD_NONE ? 0 : 1 + shard->backup;
+        shards[i].complete = shard->complete;
+        shards[i].since = shard->since;
+        shards[i].primary_since = shard->primary_since;
+        shards[i].backup_since = shard->backup_since;
+        shards[i].hand_over = shard->hand_over;
+        shards[i].failovers = shard->failovers;
+        shards[i].silence_ns = shard->silence_ns;
+        shards[i].decision_ns = shard->decision_ns;
         anthill__state_part__init(&parts[i]);
-        parts[i].reported = coordinator->reports[i].reported;
-        parts[i].bytes = coordinator->reports[i].bytes;
-        parts[i].checksum = coordinator->reports[i].checksum;
-        parts[i].base_step = coordinator->reports[i].base;
+        parts[i].reported = shard->report.reported;
+        parts[i].bytes = shard->report.bytes;
+        parts[i].checksum = shard->report.checksum;
+        parts[i].base_step = shard->report.base;
     }
 }
 
@@ -163,6 +187,7 @@ static void scalars_out(const struct coordinator *coordinator, Anthill__Coordina
     state->server_count = coordinator->options.server_count;
     state->shards_per_server = coordinator->options.shards_per_server;
     state->slot_count = coordinator->options.slot_count;
+    state->replicas = coordinator->options.replicas;
     state->session_next = coordinator->session_next;
     state->map_version = coordinator->map_version;
     state->seed_count = coordinator->seed_count;
@@ -191,6 +216,7 @@ void coordinator_state_pack(const struct coordinator *coordinator, uint8_t **dat
     scalars_out(coordinator, &state);
     books_out(arena, coordinator, &state);
     sessions_out(arena, coordinator, &state);
+    threads_out(arena, coordinator, &state);
     shards_out(arena, coordinator, &state);
     checkpoints_out(arena, coordinator, &state);
     state.last = evaluation_out(arena, &coordinator->last);
@@ -254,6 +280,7 @@ static enum status check_options(const Anthill__CoordinatorState *state,
         {"servers.count", state->server_count, options->server_count},
         {"servers.shards", state->shards_per_server, options->shards_per_server},
         {"servers.slots", state->slot_count, options->slot_count},
+        {"servers.replicas", state->replicas, options->replicas},
     };
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
         if (fixed[i].was == fixed[i].is) continue;
@@ -360,6 +387,37 @@ static enum status sessions_in(struct coordinator *coordinator,
     return STATUS_OK;
 }
 
+static enum status threads_in(struct coordinator *coordinator,
+                              const Anthill__CoordinatorState *state, struct error *error)
+{
+    if (state->n_threads != coordinator->shard_count)
+        return error_set(error, STATUS_CORRUPT, "%zu threads; %u are expected", state->n_threads,
+                         coordinator->shard_count);
+    for (uint32_t i = 0; i < coordinator->shard_count; i++) {
+        const Anthill__StateThread *in = state->threads[i];
+        struct thread_entry *thread = &coordinator->threads[i];
+        thread->incarnation = in->incarnation;
+        thread->incarnation_before = in->incarnation_before;
+        free(thread->endpoint);
+        thread->endpoint = coordinator_copy(in->endpoint, ENDPOINT_MAX);
+        thread->ready = in->ready;
+        thread->served = in->served;
+        thread->restore_step = in->restore_step;
+        thread->lost_ns = thread->alive_ns = thread->dead_since_ns = coordinator->began_ns;
+    }
+    return STATUS_OK;
+}
+
+/* A backup is on another server, and there is one where it counts as complete. */
+static bool roles_make_sense(const struct coordinator *coordinator, const Anthill__StateShard *in)
+{
+    uint32_t count = coordinator->shard_count;
+    if (in->primary >= count || in->backup > count) return false;
+    if (in->backup == 0) return !in->complete && !in->hand_over;
+    return coordinator->options.replicas > 1 &&
+           coordinator->threads[in->backup - 1].server != coordinator->threads[in->primary].server;
+}
+
 static enum status shards_in(struct coordinator *coordinator,
                              const Anthill__CoordinatorState *state, struct error *error)
 {
@@ -368,20 +426,30 @@ static enum status shards_in(struct coordinator *coordinator,
                          coordinator->shard_count);
     for (uint32_t i = 0; i < coordinator->shard_count; i++) {
         const Anthill__StateShard *in = state->shards[i];
-        struct shard_entry *shard = &coordinator->shards[i];
-        shard->incarnation = in->incarnation;
-        shard->incarnation_before = in->incarnation_before;
-        free(shard->endpoint);
-        shard->endpoint = coordinator_copy(in->endpoint, ENDPOINT_MAX);
-        shard->ready = in->ready;
-        shard->served = in->served;
-        shard->restore_step = in->restore_step;
-        shard->lost_ns = coordinator->began_ns;
         const Anthill__StatePart *part = state->parts[i];
-        coordinator->reports[i] = (struct checkpoint_report){.reported = part->reported,
-                                                             .bytes = part->bytes,
-                                                             .checksum = part->checksum,
-                                                             .base = part->base_step};
+        if (!roles_make_sense(coordinator, in))
+            return error_set(error, STATUS_CORRUPT,
+                             "shard %u is served by thread %u of %u, with %u for its backup", i,
+                             in->primary, coordinator->shard_count, in->backup);
+        coordinator->shards[i] = (struct shard_entry){
+            .primary = in->primary,
+            .backup = in->backup == 0 ? THREAD_NONE : in->backup - 1,
+            .complete = in->complete,
+            .since = in->since,
+            .primary_since = in->primary_since,
+            .backup_since = in->backup_since,
+            .hand_over = in->hand_over,
+            .hand_over_ns = coordinator->began_ns,
+            .failovers = in->failovers,
+            .silence_ns = in->silence_ns,
+            .decision_ns = in->decision_ns,
+            .served = in->served,
+            .restore_step = in->restore_step,
+            .report = {.reported = part->reported,
+                       .bytes = part->bytes,
+                       .checksum = part->checksum,
+                       .base = part->base_step},
+        };
     }
     return STATUS_OK;
 }
@@ -425,6 +493,7 @@ static enum status state_in(struct coordinator *coordinator, const Anthill__Coor
     enum status status = scalars_in(coordinator, state, error);
     if (status == STATUS_OK) status = books_in(coordinator, state, error);
     if (status == STATUS_OK) status = sessions_in(coordinator, state, error);
+    if (status == STATUS_OK) status = threads_in(coordinator, state, error);
     if (status == STATUS_OK) status = shards_in(coordinator, state, error);
     if (status == STATUS_OK) status = checkpoints_in(coordinator, state, error);
     if (status == STATUS_OK) status = evaluation_in(&coordinator->last, state->last, error);

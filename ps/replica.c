@@ -508,7 +508,8 @@ void replica_view(const struct replica *replica, struct replica_view *view)
     *view = (struct replica_view){
         .role = replica->role,
         .backup_incarnation = replica->backup,
-        .backup_complete = replica->phase == COPY_DONE,
+        /* One that is asked whether it has everything drained before it was made the backup. */
+        .backup_complete = replica->phase == COPY_DONE || replica->phase == COPY_OFFERED,
         .backup_lost = replica->phase == COPY_LOST,
         .fenced = replica->fenced,
         .shipped = replica->backup != 0 ? shipped(replica) : 0,

@@ -103,21 +103,33 @@ static void print_workers(yaml_document_t *document, yaml_node_t *root)
     }
 }
 
+/* "1.0", or while it is being copied "1.0 behind"; "-": none. */
+static const char *backup_of(yaml_document_t *document, yaml_node_t *shard, char name[32])
+{
+    const char *backup = value_of(document, shard, "backup");
+    if (strcmp(backup, "null") == 0 || strcmp(backup, "-") == 0) return "-";
+    bool complete = strcmp(value_of(document, shard, "complete"), "true") == 0;
+    snprintf(name, 32, "%s%s", backup, complete ? "" : " behind");
+    return name;
+}
+
 static void print_shards(yaml_document_t *document, yaml_node_t *root)
 {
     yaml_node_t *shards = member(document, root, "shards");
     if (shards == NULL || shards->type != YAML_SEQUENCE_NODE) return;
-    printf("\n%6s %5s %-6s %12s %10s %10s  %s\n", "server", "shard", "ready", "rows", "MiB",
-           "last seen", "endpoint");
+    printf("\n%6s %5s %-6s %12s %10s %10s %-12s %s\n", "server", "shard", "ready", "rows", "MiB",
+           "last seen", "backup", "endpoint");
     yaml_node_item_t *item = shards->data.sequence.items.start;
     for (; item < shards->data.sequence.items.top; item++) {
         yaml_node_t *shard = yaml_document_get_node(document, *item);
-        printf("%6s %5s %-6s %12s %10.1f %8.1f s  %s\n", value_of(document, shard, "server"),
+        char backup[32];
+        printf("%6s %5s %-6s %12s %10.1f %8.1f s %-12s %s\n", value_of(document, shard, "server"),
                value_of(document, shard, "shard"),
                strcmp(value_of(document, shard, "ready"), "true") == 0 ? "yes" : "no",
                value_of(document, shard, "rows"),
                number_of(document, shard, "bytes") / (1024.0 * 1024.0),
-               number_of(document, shard, "seen_seconds"), value_of(document, shard, "endpoint"));
+               number_of(document, shard, "seen_seconds"), backup_of(document, shard, backup),
+               value_of(document, shard, "endpoint"));
     }
 }
 

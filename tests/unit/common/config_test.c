@@ -86,7 +86,9 @@ static void the_defaults_load_and_are_those_of_the_file(void **state)
     assert_true(config->optimizer.beta2 == 0.999f);
     assert_int_equal(config->consistency.mode, CONFIG_ASYNC);
     assert_int_equal(config->servers.slots, 1024);
+    assert_int_equal(config->servers.replicas, 1);
     assert_true(config->network.timeout_seconds == 60.0f);
+    assert_true(config->network.dead_seconds == 3.0f);
     assert_string_equal(config->expect.metric, "accuracy");
     config_destroy(config);
     config_destroy(NULL);
@@ -376,6 +378,9 @@ static void values_out_of_range_are_named_with_who_set_them(void **state)
         {"servers.count=0", "servers.count: 0 is less than 1"},
         {"servers.count=1025", "servers.count: 1025 is more than 1024"},
         {"servers.slots=1", "servers.slots: 1 is less than the 2 shards of all servers"},
+        {"servers.replicas=0", "servers.replicas: 0 is less than 1"},
+        {"servers.replicas=3", "servers.replicas: 3 is more than 2"},
+        {"network.dead_seconds=1.5", "network.dead_seconds: 1.5 is less than 2"},
         {"consistency.staleness=2", "consistency.staleness: 2, but consistency.mode is not ssp"},
         {"workers.count=0", "workers.count: 0 is less than 1"},
         {"workers.lease_seconds=0", "workers.lease_seconds: 0 is not greater than 0"},
@@ -393,6 +398,11 @@ static void values_out_of_range_are_named_with_who_set_them(void **state)
         snprintf(text, sizeof text, "--set %s: %s", cases[i][0], cases[i][1]);
         expect_error(NULL, cases[i][0], text);
     }
+    expect_file_error("servers: {count: 1, replicas: 2}\n",
+                      "PATH:1: servers.replicas: 2, but servers.count is 1: each replica of a "
+                      "shard is on another server");
+    expect_file_error("servers: {replicas: 2}\nnetwork:\n  timeout_seconds: 3\n",
+                      "PATH: network.dead_seconds: 3 is not less than network.timeout_seconds (3)");
     expect_file_error("train:\n  epochs: 3\n  batch: 0\n", "PATH:3: train.batch: 0 is less than 1");
     expect_file_error("model:\n  layers:\n  - type: sage\n  - type: gcn\n  - type: sage\n",
                       "PATH: sampler.fanouts: 2 hops, but model.layers has 3 sage or gcn layers");

@@ -176,6 +176,12 @@ static inline const Anthill__ShardOrder *fixture_order(struct fixture *fixture, 
 /* ---- the messages of those who take part --------------------------------------------------------
  */
 
+static inline char *fixture_endpoint(uint32_t server)
+{
+    static char *const endpoints[] = {"ipc://zero", "ipc://one", "ipc://two"};
+    return endpoints[server];
+}
+
 static inline const Anthill__ShardOrder *fixture_register(struct fixture *fixture, uint32_t server,
                                                           uint64_t incarnation, bool ready,
                                                           uint64_t step)
@@ -183,7 +189,7 @@ static inline const Anthill__ShardOrder *fixture_register(struct fixture *fixtur
     Anthill__ShardRegister body = ANTHILL__SHARD_REGISTER__INIT;
     body.server = server;
     body.incarnation = incarnation;
-    body.endpoint = server == 0 ? "ipc://zero" : "ipc://one";
+    body.endpoint = fixture_endpoint(server);
     body.ready = ready;
     body.restored_step = step;
     Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
@@ -429,6 +435,14 @@ static inline void fixture_restart(struct fixture *fixture)
                                               fixture->now_ns, data, bytes, &error),
                      STATUS_OK);
     free(data);
+}
+
+/* The process may die here: another goes on, and repeats what may not have been done. */
+static inline void fixture_restart_and_tick(struct fixture *fixture)
+{
+    fixture_restart(fixture);
+    coordinator_tick(fixture->coordinator, fixture->now_ns, &fixture->outbox, &fixture->effects);
+    fixture_turn(fixture);
 }
 
 static inline int fixture_setup(void **state)
