@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/check.h"
 #include "common/clock.h"
@@ -457,6 +458,7 @@ enum status shard_runner_run(const struct shard_runner_options *options, struct 
         .shard = options->shard,
         .incarnation = runner.incarnation,
         .session_idle_ns = SESSION_IDLE_NS,
+        .process = (uint32_t)getpid(),
         .memory = {&runner, memory_open, memory_close, memory_is_open},
     };
     runner.unsent = malloc(UNSENT_MAX * sizeof *runner.unsent);
