@@ -4,12 +4,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -134,6 +136,16 @@ bool shared_memory_is_open(uint32_t pid, uint32_t fd)
     char path[64];
     snprintf(path, sizeof path, "/proc/%" PRIu32 "/fd/%" PRIu32, pid, fd);
     return access(path, F_OK) == 0;
+}
+
+bool shared_memory_process_ended(uint32_t pid)
+{
+    int process = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0u);
+    if (process < 0) return errno == ESRCH;
+    struct pollfd ended = {.fd = process, .events = POLLIN};
+    bool has = poll(&ended, 1, 0) == 1 && (ended.revents & POLLIN) != 0;
+    close(process);
+    return has;
 }
 
 void shared_memory_deinit(struct shared_memory *memory)

@@ -37,6 +37,10 @@ enum status shared_memory_map(struct shared_memory *memory, uint32_t pid, uint32
 /* False when process `pid` has nothing under `fd`: it has closed its memory, or ended. */
 bool shared_memory_is_open(uint32_t pid, uint32_t fd);
 
+/* True when process `pid` has ended: no thread of it touches memory any more. False when that
+ * cannot be told. */
+bool shared_memory_process_ended(uint32_t pid);
+
 /* Zeroed memory is left alone. */
 void shared_memory_deinit(struct shared_memory *memory);
 

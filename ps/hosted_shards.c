@@ -27,6 +27,7 @@ static struct hosted_shard *hosted_create(const struct shard_host_options *optio
                                                               .shard = shard,
                                                               .incarnation = options->incarnation,
                                                               .session_idle_ns = SESSION_IDLE_NS,
+                                                              .process = options->process,
                                                               .memory = options->memory},
                                                     .index = index};
     if (hosted == NULL || replica_create(&hosted->replica, &replica_options) != STATUS_OK) {

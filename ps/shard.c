@@ -182,6 +182,7 @@ enum status shard_hello(struct shard *shard, struct shard_request *request, uint
     body.table_ids = ids;
     body.sequence_next = session->window.highest + 1;
     body.memory_mapped = hello->memory != NULL && session->memory.base != NULL;
+    if (body.memory_mapped) body.process = shard->options.process;
     Anthill__Envelope reply = ANTHILL__ENVELOPE__INIT;
     reply.body_case = ANTHILL__ENVELOPE__BODY_HELLO_REPLY;
     reply.hello_reply = &body;

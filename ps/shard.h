@@ -29,6 +29,7 @@ struct shard_options {
     uint32_t server, shard;
     uint64_t incarnation;     /* differs after every start */
     uint64_t session_idle_ns; /* push windows of sessions silent for longer are forgotten */
+    uint32_t process;         /* the id of this process, for clients that share memory */
     struct shard_memory_access memory;
 };
 

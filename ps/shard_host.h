@@ -26,6 +26,7 @@ struct shard_host_options {
     const char *coordinator; /* its endpoint, for error texts */
     uint64_t incarnation;    /* differs after every start */
     uint64_t timeout_ns;     /* without any word of the coordinator before it serves */
+    uint32_t process;        /* as in struct shard_options */
     struct shard_memory_access memory;
     struct checkpoint_writer *writer; /* of the server's checkpoints */
     const struct shard_metrics *metrics;

@@ -155,6 +155,7 @@ bool shard_memory_take(const struct block_part *part)
 void shard_memory_leave(const struct block_part *part, bool done)
 {
     enum block_phase phase = done ? BLOCK_DONE : BLOCK_PENDING;
-    atomic_store_explicit(&part->block->state, shared_block_state(part->id, phase),
-                          memory_order_release);
+    /* A client that has turned to the shard's next primary may use the block for something else. */
+    (void)shared_block_change(part->block, shared_block_state(part->id, BLOCK_TAKEN),
+                              shared_block_state(part->id, phase));
 }

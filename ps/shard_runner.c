@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/check.h"
 #include "common/clock.h"
@@ -353,6 +354,7 @@ static enum status open_runner(struct runner *runner, struct error *error)
         .coordinator = options->server->coordinator,
         .incarnation = clock_wall_ns(),
         .timeout_ns = options->server->timeout_ns,
+        .process = (uint32_t)getpid(),
         .memory = {runner, memory_open, memory_close, memory_is_open},
         .writer = options->writer,
         .metrics = &runner->metrics,

@@ -6,13 +6,19 @@
  * A block's state says whose it is, so that a request that comes late, or twice, never touches
  * memory that has become something else. With the part's id it is one word:
  *
- *     client           shard            state
- *     offers                            PENDING(id)
- *                      takes            TAKEN(id)      compare-exchange: from here on it touches
- * rows is done          DONE(id)       or PENDING(id) again, when it refuses withdraws 0
- * compare-exchange, unless it is TAKEN
+ *     client      shard      state
+ *     offers                 PENDING(id)
+ *                 takes      TAKEN(id)     from here on it touches rows
+ *                 is done    DONE(id)      or PENDING(id) again, when it refuses
+ *     withdraws              0             unless it is TAKEN
  *
- * A request whose block has another id is out of date and dropped. Ids are never used again. */
+ * All but the first are compare-exchanges. A request whose block has another id is out of date and
+ * dropped. Ids are never used again.
+ *
+ * A shard's next primary may be asked for what the one before was asked for. It is offered under
+ * another id, so that a copy that is still on its way to the one before finds nothing to do there.
+ * Rows that the one before is writing to are not offered until it is done, or its process has
+ * ended; gradients that it is reading may be read by both. */
 #ifndef ANTHILL_PS_SHARED_BLOCK_H
 #define ANTHILL_PS_SHARED_BLOCK_H
 

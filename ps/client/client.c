@@ -205,7 +205,7 @@ static void share_memory(struct client *client)
     where.fd = (uint32_t)client->memory.fd;
     where.bytes = client->memory.bytes;
     where.nonce = client->memory.nonce;
-    client_core_share(client->core, client->memory.base, &where);
+    client_core_share(client->core, client->memory.base, &where, shared_memory_process_ended);
 }
 
 enum status client_open(struct client **client, const struct client_options *options,

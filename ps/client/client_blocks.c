@@ -75,6 +75,11 @@ bool client_blocks_taken(const struct client_blocks *blocks, const struct part *
     return has_phase(blocks, part, BLOCK_TAKEN);
 }
 
+bool client_blocks_left(const struct client_blocks *blocks, const struct part *part)
+{
+    return blocks->ended == NULL || part->process == 0 || blocks->ended(part->process);
+}
+
 bool client_blocks_withdraw(struct client_blocks *blocks, const struct part *part)
 {
     struct shared_block *block = block_of(blocks, part);

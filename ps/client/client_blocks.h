@@ -17,6 +17,7 @@ struct client_blocks {
     struct region region; /* what stands behind the blocks */
     uint32_t *free_numbers;
     uint32_t free_count;
+    bool (*ended)(uint32_t process); /* NULL: whoever is replaced has */
 };
 
 /*   base     borrowed; where->bytes of it, more than SHARED_BLOCKS_END */
@@ -29,12 +30,16 @@ void client_blocks_deinit(struct client_blocks *blocks);
 bool client_blocks_offer(struct client_blocks *blocks, struct part *part, const uint64_t *keys,
                          const uint32_t *positions, const float *rows);
 
-/* The shard that had it has gone, and another has started in its place. */
+/* Offers it anew, to another process and under the id that the part has now: no shard may be at it.
+ */
 void client_blocks_offer_again(struct client_blocks *blocks, const struct part *part);
 
 /* Whether the shard has done what the part asks for; whether it is at it. */
 bool client_blocks_done(const struct client_blocks *blocks, const struct part *part);
 bool client_blocks_taken(const struct client_blocks *blocks, const struct part *part);
+
+/* Whether the process that the part was sent to last has ended. */
+bool client_blocks_left(const struct client_blocks *blocks, const struct part *part);
 
 /* True when no shard touches the part's rows from here on; false while one does. */
 bool client_blocks_withdraw(struct client_blocks *blocks, const struct part *part);

@@ -45,12 +45,13 @@ static void part_free(struct client_core *core, struct part *part)
     }
 }
 
-/* A shard that has been replaced, or was silent for too long, writes no more. */
+/* A process that has ended, or was silent for too long, writes no more. */
 static void lingering_tick(struct client_core *core)
 {
     for (struct part *part = core->lingering.head, *next; part != NULL; part = next) {
         next = part->next;
-        bool over = core->links[part->link].incarnation != part->incarnation ||
+        bool over = (core->links[part->link].incarnation != part->incarnation &&
+                     client_blocks_left(&core->shared.blocks, part)) ||
                     core->now_ns - part->lingers_ns > core->shared.timeout_ns;
         part_list_remove(&core->lingering, part);
         if (over) client_blocks_give(&core->shared.blocks, part);
@@ -167,6 +168,7 @@ struct client_core *client_core_create(const struct client_core_options *options
     core->options.name = strdup(options->name);
     CHECK(core->options.coordinator != NULL && core->options.name != NULL);
     core->shared.timeout_ns = options->timeout_ns;
+    core->shared.coordinator = core->options.coordinator;
     core->ticket_next = 1;
     client_session_call(core, CALL_JOIN);
     return core;
@@ -263,9 +265,11 @@ void client_core_sent(struct client_core *core, uint32_t target)
     }
 }
 
-void client_core_share(struct client_core *core, void *base, const Anthill__SharedMemory *where)
+void client_core_share(struct client_core *core, void *base, const Anthill__SharedMemory *where,
+                       bool (*ended)(uint32_t process))
 {
     client_blocks_init(&core->shared.blocks, base, where);
+    core->shared.blocks.ended = ended;
 }
 
 void *client_core_memory_alloc(struct client_core *core, uint64_t bytes)

@@ -15,7 +15,9 @@
 
 struct client_core;
 
-/* A message's other end: a shard by its index in the slot map, or the coordinator. */
+/* A message's other end: the primary of a shard, by the shard's index in the slot map, or the
+ * coordinator. What a shard's primary said before client_core_endpoint changed is not to be heard.
+ */
 #define CLIENT_COORDINATOR UINT32_MAX
 
 /* Strings are copied. */
@@ -39,8 +41,11 @@ enum status client_core_start(struct client_core *core, uint64_t session,
 /* Shares memory with the shards whose endpoint is on this host, before the first table is opened:
  * they map it at Hello. See client_memory_alloc.
  *   base     borrowed, until client_core_destroy; base[where->bytes], which say where it is to be
- *            found by others */
-void client_core_share(struct client_core *core, void *base, const Anthill__SharedMemory *where);
+ *            found by others
+ *   ended    whether a process of this host has ended, as far as can be told; NULL: as soon as
+ *            another serves in its place */
+void client_core_share(struct client_core *core, void *base, const Anthill__SharedMemory *where,
+                       bool (*ended)(uint32_t process));
 /* A piece of it, not initialised; NULL when there is none, or no room. */
 void *client_core_memory_alloc(struct client_core *core, uint64_t bytes);
 /* False: it is no piece of it. */

@@ -10,6 +10,7 @@
 #define RESEND_MAX_NS (5 * LINK_SECOND_NS)
 #define BUSY_NS       (LINK_SECOND_NS / 50)
 #define BUSY_MAX_NS   LINK_SECOND_NS
+#define STUCK_NS      (LINK_SECOND_NS / 50)
 /* A pull waits inside a living shard while slower trainers catch up; so many timeouts long. */
 #define PARKED_TIMEOUTS 10
 
@@ -22,16 +23,23 @@ static char *copy_string(const char *string)
     return copied;
 }
 
-void client_link_init(struct client_link *link, uint32_t index, const Anthill__ShardEntry *entry)
+/* Thread i of the run has the name of shard i. */
+static void take_name(struct client_link *link, const Anthill__SlotMap *map)
+{
+    const Anthill__ShardEntry *primary = map->shards[map->shards[link->index]->primary];
+    link->server = primary->server;
+    link->shard = primary->shard;
+}
+
+void client_link_init(struct client_link *link, uint32_t index, const Anthill__SlotMap *map)
 {
     *link = (struct client_link){
         .index = index,
-        .server = entry->server,
-        .shard = entry->shard,
-        .endpoint = copy_string(entry->endpoint),
-        .map_incarnation = entry->incarnation,
+        .endpoint = copy_string(map->shards[index]->endpoint),
+        .map_incarnation = map->shards[index]->incarnation,
         .sequence_next = 1,
     };
+    take_name(link, map);
 }
 
 void client_link_deinit(struct client_link *link)
@@ -50,19 +58,38 @@ static void close_session(struct client_link *link)
     link->tables_open = 0;
 }
 
-void client_link_update(struct client_link *link, const Anthill__ShardEntry *entry)
+/* Those that were refused may do now. */
+static void hurry(struct client_link *link)
 {
+    const struct part_list *lists[2] = {&link->pushes_sent, &link->pulls_sent};
+    for (unsigned i = 0; i < 2; i++) {
+        for (struct part *part = lists[i]->head; part != NULL; part = part->next) {
+            if (part->refused_ns == 0) continue;
+            part->due_ns = 0;
+            part->refused_delay_ns = BUSY_NS;
+            link->due_ns = 0;
+        }
+    }
+}
+
+void client_link_update(struct client_link *link, const Anthill__SlotMap *map)
+{
+    const Anthill__ShardEntry *entry = map->shards[link->index];
     bool moved = strcmp(link->endpoint, entry->endpoint) != 0;
     if (moved) {
         free(link->endpoint);
         link->endpoint = copy_string(entry->endpoint);
         outbox_clear(&link->outbox);
         link->outbox_sent = 0;
+        link->waiting_ns = 0; /* the one before was waited for */
+        link->refused_ns = 0;
     }
+    take_name(link, map);
     link->map_incarnation = entry->incarnation;
     if (moved || (link->incarnation != 0 && link->incarnation != entry->incarnation)) {
         close_session(link);
     }
+    hurry(link);
 }
 
 static bool is_sequenced(const struct part *part)
@@ -109,6 +136,7 @@ static void send_part(struct client_link *link, struct client_shared *shared, st
     if (part->conditional && part->restarts != shared->restarts) forget_versions(part);
     part->restarts = shared->restarts;
     part->incarnation = link->incarnation;
+    part->process = link->process;
     client_message_part(link, shared, part);
     if (part->copies++ == 0) {
         part->first_sent_ns = now_ns;
@@ -163,11 +191,32 @@ static void send_waiting(struct client_link *link, struct client_shared *shared,
     }
 }
 
+/* Offers what stood in a block for the primary before to the one that serves now, under another id.
+ * False while the one before may be writing to its rows. */
+static bool offer_to_next(struct client_shared *shared, struct part *part, uint64_t now_ns)
+{
+    bool at_rows = part->kind == PART_PULL && !client_blocks_withdraw(&shared->blocks, part) &&
+                   !client_blocks_left(&shared->blocks, part);
+    if (at_rows) {
+        if (part->stuck_ns == 0) part->stuck_ns = now_ns;
+        return false;
+    }
+    part->stuck_ns = 0;
+    part_pool_renew(&shared->pool, part);
+    client_blocks_offer_again(&shared->blocks, part);
+    return true;
+}
+
 static void send_again(struct client_link *link, struct client_shared *shared,
                        const struct part_list *list, uint64_t now_ns)
 {
     for (struct part *part = list->head; part != NULL; part = part->next) {
         if (part->due_ns > now_ns) {
+            if (part->due_ns < link->due_ns) link->due_ns = part->due_ns;
+            continue;
+        }
+        if (part->stuck_ns != 0 && !offer_to_next(shared, part, now_ns)) {
+            part->due_ns = now_ns + STUCK_NS;
             if (part->due_ns < link->due_ns) link->due_ns = part->due_ns;
             continue;
         }
@@ -185,10 +234,20 @@ static void check_silence(struct client_link *link, const struct client_shared *
     if (link->waiting_ns == 0) return;
     uint64_t since_ns = link->heard_ns > link->waiting_ns ? link->heard_ns : link->waiting_ns;
     if (now_ns - since_ns < shared->timeout_ns) return;
+    double silent_s = (double)(now_ns - since_ns) / (double)LINK_SECOND_NS;
+    uint64_t asked_ns = shared->map_asked_ns;
+    if (asked_ns == 0 || now_ns - asked_ns < shared->timeout_ns / 2) {
+        link->status = error_set(&link->error, STATUS_UNAVAILABLE,
+                                 "server %u shard %u at %s has not answered for %.1f s",
+                                 link->server, link->shard, link->endpoint, silent_s);
+        return;
+    }
     link->status =
         error_set(&link->error, STATUS_UNAVAILABLE,
-                  "server %u shard %u at %s has not answered for %.1f s", link->server, link->shard,
-                  link->endpoint, (double)(now_ns - since_ns) / (double)LINK_SECOND_NS);
+                  "server %u shard %u at %s has not answered for %.1f s, nor has the "
+                  "coordinator at %s, which would name another server, for %.1f s",
+                  link->server, link->shard, link->endpoint, silent_s, shared->coordinator,
+                  (double)(now_ns - asked_ns) / (double)LINK_SECOND_NS);
 }
 
 void client_link_tick(struct client_link *link, struct client_shared *shared, uint64_t now_ns)
@@ -217,15 +276,22 @@ void client_link_tick(struct client_link *link, struct client_shared *shared, ui
     check_silence(link, shared, now_ns);
 }
 
-/* Whatever is unanswered goes out again at the next tick; what stands in blocks is offered again
- * when the shard that had it has `restarted`. */
-static void repeat_all(struct client_link *link, struct client_shared *shared, bool restarted)
+/* Whatever is unanswered goes out again at the next tick. When the shard has `restarted`, or
+ * another thread serves it, nothing that was said before counts, and blocks are offered again. */
+static void repeat_all(struct client_link *link, struct client_shared *shared, bool restarted,
+                       uint64_t now_ns)
 {
     const struct part_list *lists[2] = {&link->pushes_sent, &link->pulls_sent};
     for (unsigned i = 0; i < 2; i++) {
         for (struct part *part = lists[i]->head; part != NULL; part = part->next) {
             part->due_ns = 0;
-            if (restarted && part->block != 0) client_blocks_offer_again(&shared->blocks, part);
+            if (!restarted) continue;
+            part->refused_ns = 0;
+            if (part->block != 0) {
+                (void)offer_to_next(shared, part, now_ns);
+            } else {
+                part_pool_renew(&shared->pool, part);
+            }
         }
     }
     link->due_ns = 0;
@@ -256,6 +322,7 @@ static void handle_hello_reply(struct client_link *link, struct client_shared *s
     link->hello_due_ns = 0;
     link->refused_ns = 0;
     link->memory_mapped = reply->memory_mapped && shared->blocks.base != NULL;
+    link->process = reply->process;
     if (was_open && !restarted && table_count == 0) return;
     if (was_open && restarted) { /* found out by asking whether it is alive */
         close_session(link);
@@ -279,8 +346,15 @@ static void handle_hello_reply(struct client_link *link, struct client_shared *s
     link->incarnation = reply->incarnation;
     if (reply->sequence_next > link->sequence_next) link->sequence_next = reply->sequence_next;
     shared->restarts += restarted;
-    repeat_all(link, shared, restarted);
+    repeat_all(link, shared, restarted, now_ns);
     if (restarted && shared->trains) enter_again(link, shared, now_ns);
+}
+
+static void busy_error(const struct client_link *link, uint64_t since_ns, struct error *error)
+{
+    error_set(error, STATUS_BUSY, "server %u shard %u at %s has been busy for %.1f s: %s",
+              link->server, link->shard, link->endpoint, (double)since_ns / (double)LINK_SECOND_NS,
+              link->busy.text);
 }
 
 static void handle_hello_error(struct client_link *link, struct client_shared *shared,
@@ -296,6 +370,11 @@ static void handle_hello_error(struct client_link *link, struct client_shared *s
     }
     link->status = status;
     link->error = error;
+    if (status == STATUS_BUSY) {
+        link->busy = error;
+        busy_error(link, now_ns - link->refused_ns, &link->error);
+        return;
+    }
     error_wrap(&link->error, status, "server %u shard %u at %s", link->server, link->shard,
                link->endpoint);
 }
@@ -308,6 +387,7 @@ static enum status handle_part_error(struct client_link *link, struct client_sha
     enum status status = wire_error(envelope, error);
     if (status == STATUS_BUSY) {
         shared->map_wanted = true;
+        link->busy = *error;
         if (part->refused_ns == 0) {
             part->refused_ns = now_ns;
             part->refused_delay_ns = BUSY_NS;
@@ -412,9 +492,15 @@ static bool part_expired(const struct client_link *link, const struct client_sha
                          const struct part *part, uint64_t now_ns, struct error *error)
 {
     if (part->refused_ns != 0 && now_ns - part->refused_ns > shared->timeout_ns) {
-        error_set(error, STATUS_BUSY, "server %u shard %u at %s has been busy for %.1f s",
-                  link->server, link->shard, link->endpoint,
-                  (double)(now_ns - part->refused_ns) / (double)LINK_SECOND_NS);
+        busy_error(link, now_ns - part->refused_ns, error);
+        return true;
+    }
+    if (part->stuck_ns != 0 && now_ns - part->stuck_ns > shared->timeout_ns) {
+        error_set(error, STATUS_UNAVAILABLE,
+                  "server %u shard %u at %s serves now, but process %u, which served before, has "
+                  "been at the rows of a pull for %.1f s",
+                  link->server, link->shard, link->endpoint, part->process,
+                  (double)(now_ns - part->stuck_ns) / (double)LINK_SECOND_NS);
         return true;
     }
     if (now_ns - part->first_sent_ns > PARKED_TIMEOUTS * shared->timeout_ns) {

@@ -22,8 +22,10 @@
 /* What the links of a client share; client_core owns it. */
 struct client_shared {
     uint64_t session, map_version, timeout_ns;
-    bool trains;     /* the session is in the clock, or about to enter */
-    bool map_wanted; /* set by links: the slot map may be out of date */
+    const char *coordinator; /* endpoint; the core's */
+    uint64_t map_asked_ns;   /* since when it has not answered for the map; 0: it has */
+    bool trains;             /* the session is in the clock, or about to enter */
+    bool map_wanted;         /* set by links: the slot map may be out of date */
     Anthill__TableSpec **tables;
     uint32_t table_count;
     struct part_pool pool;
@@ -39,19 +41,21 @@ enum link_state {
 };
 
 struct client_link {
-    uint32_t index; /* in the slot map */
-    uint32_t server, shard;
-    char *endpoint; /* owned */
+    uint32_t index;         /* in the slot map */
+    uint32_t server, shard; /* the thread that serves it */
+    char *endpoint;         /* owned */
     enum link_state state;
     uint64_t incarnation;     /* as the shard said it in HelloReply; 0: never */
     uint64_t map_incarnation; /* as the slot map says */
     bool memory_mapped;       /* the shard has the client's memory: parts may stand in blocks */
+    uint32_t process;         /* the shard's, then */
     uint32_t tables_open;     /* the first so many of shared->tables are there */
     uint32_t *table_ids;      /* [tables_open] their numbers on this shard */
     uint64_t hello_id;        /* unanswered Hello; 0: none */
     uint32_t hello_tables;    /* how many tables it named */
     uint64_t hello_due_ns, hello_delay_ns;
     uint64_t refused_ns; /* since when Hello is answered STATUS_BUSY; 0: it is not */
+    struct error busy;   /* why the shard said so last, to Hello or to a part */
     uint64_t heard_ns;   /* when the shard last said anything */
     uint64_t waiting_ns; /* since when something is unanswered; 0: nothing is */
     uint64_t due_ns;     /* nothing is to be sent again before */
@@ -65,12 +69,12 @@ struct client_link {
     struct error error;
 };
 
-/*   entry    borrowed */
-void client_link_init(struct client_link *link, uint32_t index, const Anthill__ShardEntry *entry);
+/*   map      borrowed; of more than `index` shards, whose primaries are among them */
+void client_link_init(struct client_link *link, uint32_t index, const Anthill__SlotMap *map);
 void client_link_deinit(struct client_link *link);
 
-/* Takes another endpoint or incarnation from a new slot map. */
-void client_link_update(struct client_link *link, const Anthill__ShardEntry *entry);
+/* Takes another primary from a new slot map, and tries at once what was refused. */
+void client_link_update(struct client_link *link, const Anthill__SlotMap *map);
 
 /* Takes the part: it is sent when its turn comes. */
 void client_link_add(struct client_link *link, struct part *part);

@@ -7,6 +7,7 @@ static void put(struct client_link *link, const struct client_shared *shared,
 {
     envelope->session = shared->session;
     envelope->map_version = shared->map_version;
+    envelope->shard = 1 + link->index;
     outbox_put(&link->outbox, 0, envelope, payload, payload_count);
 }
 

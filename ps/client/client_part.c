@@ -118,6 +118,11 @@ struct part *part_pool_take(struct part_pool *pool)
     return part;
 }
 
+void part_pool_renew(struct part_pool *pool, struct part *part)
+{
+    part->id = ++pool->serial << SLOT_BITS | (part->id & SLOT_MASK);
+}
+
 void part_pool_give(struct part_pool *pool, struct part *part)
 {
     uint32_t slot = (uint32_t)(part->id & SLOT_MASK);

@@ -53,7 +53,9 @@ struct part {
     const float *block_rows;    /* place 0 there */
     bool ended;                 /* in no list; not to be ended again */
     bool left_block;            /* it stood in one before */
-    uint64_t incarnation;       /* of the shard, when it was last sent */
+    uint64_t incarnation;       /* of the shard, when it was last sent, ... */
+    uint32_t process;           /* ... and its process, where that shares memory; 0: not known */
+    uint64_t stuck_ns;          /* since when the primary before is at its rows; 0: it is not */
     uint64_t lingers_ns;        /* since when it has ended but for a shard that is at its rows */
     uint32_t table;
     uint32_t key_count;
@@ -100,6 +102,8 @@ struct part_pool {
 /* A zeroed part with an id that no other part of this client had; ends the process when memory is
  * used up. */
 struct part *part_pool_take(struct part_pool *pool);
+/* Gives it an id that no part had before: answers to its copies are not heard any more. */
+void part_pool_renew(struct part_pool *pool, struct part *part);
 /* Frees it and drops its buffer. */
 void part_pool_give(struct part_pool *pool, struct part *part);
 /* NULL when the part has ended. */

@@ -74,6 +74,8 @@ void client_session_tick(struct client_core *core, uint64_t now_ns)
     }
     if (core->call == CALL_NONE) return;
     if (core->call_since_ns == 0) core->call_since_ns = now_ns;
+    if (core->call == CALL_MAP && core->shared.map_asked_ns == 0)
+        core->shared.map_asked_ns = now_ns;
     if (core->call == CALL_JOIN && now_ns - core->call_since_ns >= core->options.timeout_ns) {
         struct error error;
         error_set(&error, STATUS_UNAVAILABLE,
@@ -97,6 +99,12 @@ static enum status map_check(const Anthill__SlotMap *map, struct error *error)
         map->n_owners != map->slot_count) {
         return error_set(error, STATUS_CORRUPT, "slot map of %zu shards and %zu slots",
                          map == NULL ? 0 : map->n_shards, map == NULL ? 0 : map->n_owners);
+    }
+    for (size_t i = 0; i < map->n_shards; i++) {
+        if (map->shards[i]->primary >= map->n_shards) {
+            return error_set(error, STATUS_CORRUPT, "shard %zu is served by thread %u of %zu", i,
+                             map->shards[i]->primary, map->n_shards);
+        }
     }
     for (size_t i = 0; i < map->n_owners; i++) {
         if (map->owners[i] >= map->n_shards) {
@@ -123,12 +131,12 @@ static void map_take_first(struct client_core *core, const Anthill__SlotMap *map
         .blocks = &core->shared.blocks,
     };
     for (uint32_t i = 0; i < count; i++) {
-        client_link_init(&core->links[i], i, map->shards[i]);
+        client_link_init(&core->links[i], i, map);
     }
     core->shared.map_version = map->version;
 }
 
-/* A later map may name other endpoints and incarnations; which shard owns a slot stays. */
+/* A later map may name other primaries; which shard owns a slot stays. */
 static void map_take(struct client_core *core, const Anthill__SlotMap *map)
 {
     struct error error;
@@ -146,10 +154,11 @@ static void map_take(struct client_core *core, const Anthill__SlotMap *map)
         client_session_fail(core, status, &error);
         return;
     }
-    if (map->version < core->shared.map_version) return;
+    if (map->version <= core->shared.map_version) return;
     core->shared.map_version = map->version;
+    core->shared.map_wanted = false;
     for (uint32_t i = 0; i < core->cut.link_count; i++) {
-        client_link_update(&core->links[i], map->shards[i]);
+        client_link_update(&core->links[i], map);
     }
 }
 
@@ -170,8 +179,14 @@ enum status client_core_start(struct client_core *core, uint64_t session,
 void client_session_answer(struct client_core *core, uint64_t now_ns,
                            const Anthill__Envelope *envelope)
 {
+    /* Sent to all by a coordinator whose map has changed. */
+    if (envelope->request == 0 && envelope->body_case == ANTHILL__ENVELOPE__BODY_SLOT_MAP) {
+        if (core->joined && !core->local) map_take(core, envelope->slot_map);
+        return;
+    }
     if (core->call == CALL_NONE || envelope->request != core->call_id) return;
     enum coordinator_call call = core->call;
+    core->shared.map_asked_ns = 0;
     struct error error;
     enum status status = wire_error(envelope, &error);
     if (status == STATUS_BUSY && call != CALL_LEAVE) return; /* asked again when it is due */

@@ -103,6 +103,7 @@ static inline void net_init(struct net *net, uint64_t seed)
         net->entries[i].server = i;
         net->entries[i].endpoint = endpoints[i];
         net->entries[i].incarnation = 100 + i;
+        net->entries[i].primary = i;
         net->entry_pointers[i] = &net->entries[i];
     }
     for (uint32_t slot = 0; slot < SLOTS; slot++) {
@@ -173,7 +174,7 @@ static inline struct client_core *net_client(struct net *net, bool trains)
         assert_non_null(memory);
         memset(memory, 0, MEMORY_BYTES);
         net->memories[net->client_count] = memory;
-        client_core_share(core, memory, &where);
+        client_core_share(core, memory, &where, NULL);
     }
     return net->clients[net->client_count++] = core;
 }
