@@ -170,7 +170,7 @@ void server_start(struct process *process);
 void server_turn(struct process *process);
 /* From a client, or with `from_coordinator` from it. */
 void server_receive(struct process *process, uint32_t thread, bool from_coordinator,
-                    const struct message *message);
+                    struct message *message);
 void server_kill(struct process *process);
 void server_init(void);
 

@@ -96,16 +96,28 @@ void server_start(struct process *process)
     }
 }
 
+/* The rows of the shards that the thread serves are what they must be. */
+static void check_rows(const struct thread *thread, const char *when)
+{
+    if (!shard_host_serves(thread->host)) return;
+    for (uint32_t i = 0; i < shard_host_shard_count(thread->host); i++) {
+        struct replica_view view;
+        const struct shard *shard = shard_host_shard(thread->host, i, &view);
+        if (view.role == REPLICA_PRIMARY) model_check(shard, when);
+    }
+}
+
 void server_kill(struct process *process)
 {
     struct server *server = &servers[process->number];
     server->complete_step = sim.complete_step;
     for (uint32_t i = 0; i < sim.threads; i++) {
         struct thread *thread = &server->threads[i];
-        if (shard_host_serves(thread->host)) model_check(shard_host_home(thread->host), "dying,");
+        check_rows(thread, "dying,");
         shard_host_destroy(thread->host);
         outbox_deinit(&thread->output.clients);
         outbox_deinit(&thread->output.coordinator);
+        outbox_deinit(&thread->output.backups);
         for (uint32_t j = 0; j < thread->unsent_count; j++)
             wire_message_deinit(&thread->unsent[j]);
         if (thread->map != NULL) anthill__slot_map__free_unpacked(thread->map, NULL);
@@ -245,7 +257,7 @@ void server_turn(struct process *process)
 }
 
 void server_receive(struct process *process, uint32_t thread_number, bool from_coordinator,
-                    const struct message *message)
+                    struct message *message)
 {
     struct thread *thread = &servers[process->number].threads[thread_number];
     uint64_t now_ns = process_now(process);
