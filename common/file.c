@@ -176,7 +176,10 @@ enum status file_dir_create(const char *path, struct error *error)
         char kept = *end;
         *end = 0;
         struct stat info;
-        if (mkdir(part, 0777) != 0 && errno != EEXIST) return refuse(error, "create folder", part);
+        bool made = mkdir(part, 0777) == 0;
+        if (!made && errno != EEXIST) return refuse(error, "create folder", part);
+        if (made) status = sync_parent(part, error);
+        if (status != STATUS_OK) return status;
         if (stat(part, &info) != 0) return refuse(error, "open folder", part);
         if (!S_ISDIR(info.st_mode)) {
             return error_set(error, STATUS_IO, "cannot create folder %s: %s is not a folder", path,

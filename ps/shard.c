@@ -196,9 +196,11 @@ out:
 static enum status find_session(struct shard *shard, struct shard_request *request, uint64_t now_ns,
                                 struct error *error)
 {
-    uint64_t id = request->envelope->session;
+    uint64_t id = request->envelope->session, incarnation = request->envelope->incarnation;
     struct session *session = session_set_find(&shard->sessions, id);
-    if (session == NULL || !session->open) {
+    /* What was sent to the shard before it started again has old numbers of tables. */
+    bool late = incarnation != 0 && incarnation != shard->options.incarnation;
+    if (late || session == NULL || !session->open) {
         return error_set(error, STATUS_NOT_FOUND, "session %" PRIu64 " unknown: say Hello", id);
     }
     session->seen_ns = now_ns;

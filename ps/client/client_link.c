@@ -14,6 +14,9 @@
 /* A pull waits inside a living shard while slower trainers catch up; so many timeouts long. */
 #define PARKED_TIMEOUTS 10
 
+/* So many answers that the session is unknown are no copies that came late any more. */
+#define UNKNOWN_MAX 16
+
 #define HELLO_ID_BIT (UINT64_C(1) << 63)
 
 static char *copy_string(const char *string)
@@ -398,10 +401,8 @@ static enum status handle_part_error(struct client_link *link, struct client_sha
         if (part->due_ns < link->due_ns) link->due_ns = part->due_ns;
         return STATUS_OK;
     }
-    if (status == STATUS_NOT_FOUND && part->unknown_incarnation != link->incarnation) {
-        /* The shard does not know the session or its tables: it has started anew. Twice from the
-         * same start, with a Hello in between, is final. */
-        part->unknown_incarnation = link->incarnation;
+    if (status == STATUS_NOT_FOUND && part->unknown++ < UNKNOWN_MAX) {
+        /* The shard does not know the session: it has started anew, or forgotten it. */
         if (link->state == LINK_OPEN) close_session(link);
         return STATUS_OK;
     }

@@ -132,6 +132,7 @@ void client_message_part(struct client_link *link, const struct client_shared *s
                          const struct part *part)
 {
     Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+    envelope.incarnation = link->incarnation;
     envelope.request = part->id;
     envelope.sequence = part->sequence;
     switch (part->kind) {
