@@ -221,10 +221,14 @@ static void send_again(struct client_link *link, struct client_shared *shared,
         if (part->stuck_ns != 0 && !offer_to_next(shared, part, now_ns)) {
             part->due_ns = now_ns + STUCK_NS;
             if (part->due_ns < link->due_ns) link->due_ns = part->due_ns;
+            /* Nothing is asked of the shard: it says meanwhile that it lives. */
+            bool quiet = now_ns - link->heard_ns >= RESEND_NS;
+            if (quiet && link->hello_id == 0) send_hello(link, shared, now_ns);
             continue;
         }
         shared->map_wanted = true;
-        if (part->kind == PART_PULL && part->refused_ns == 0 && link->hello_id == 0) {
+        bool refused = part->busy_ns != 0 && now_ns - part->busy_ns < RESEND_NS;
+        if (part->kind == PART_PULL && !refused && link->hello_id == 0) {
             send_hello(link, shared, now_ns);
         }
         send_part(link, shared, part, now_ns);
@@ -289,7 +293,7 @@ static void repeat_all(struct client_link *link, struct client_shared *shared, b
         for (struct part *part = lists[i]->head; part != NULL; part = part->next) {
             part->due_ns = 0;
             if (!restarted) continue;
-            part->refused_ns = 0;
+            part->refused_ns = part->busy_ns = 0;
             if (part->block != 0) {
                 (void)offer_to_next(shared, part, now_ns);
             } else {
@@ -353,11 +357,14 @@ static void handle_hello_reply(struct client_link *link, struct client_shared *s
     if (restarted && shared->trains) enter_again(link, shared, now_ns);
 }
 
-static void busy_error(const struct client_link *link, uint64_t since_ns, struct error *error)
+/* Not STATUS_BUSY, which says of a request that it is under way. */
+static enum status busy_error(const struct client_link *link, uint64_t since_ns,
+                              struct error *error)
 {
-    error_set(error, STATUS_BUSY, "server %u shard %u at %s has been busy for %.1f s: %s",
-              link->server, link->shard, link->endpoint, (double)since_ns / (double)LINK_SECOND_NS,
-              link->busy.text);
+    return error_set(error, STATUS_UNAVAILABLE,
+                     "server %u shard %u at %s has been busy for %.1f s: %s", link->server,
+                     link->shard, link->endpoint, (double)since_ns / (double)LINK_SECOND_NS,
+                     link->busy.text);
 }
 
 static void handle_hello_error(struct client_link *link, struct client_shared *shared,
@@ -375,7 +382,7 @@ static void handle_hello_error(struct client_link *link, struct client_shared *s
     link->error = error;
     if (status == STATUS_BUSY) {
         link->busy = error;
-        busy_error(link, now_ns - link->refused_ns, &link->error);
+        link->status = busy_error(link, now_ns - link->refused_ns, &link->error);
         return;
     }
     error_wrap(&link->error, status, "server %u shard %u at %s", link->server, link->shard,
@@ -391,9 +398,14 @@ static enum status handle_part_error(struct client_link *link, struct client_sha
     if (status == STATUS_BUSY) {
         shared->map_wanted = true;
         link->busy = *error;
-        if (part->refused_ns == 0) {
+        /* In between it may have waited in the shard for long. */
+        bool anew = part->refused_ns == 0 || now_ns - part->busy_ns > 2 * RESEND_MAX_NS;
+        part->busy_ns = now_ns;
+        if (anew) {
             part->refused_ns = now_ns;
             part->refused_delay_ns = BUSY_NS;
+        } else if (now_ns - part->refused_ns > shared->timeout_ns) {
+            return busy_error(link, now_ns - part->refused_ns, error);
         } else if (part->refused_delay_ns < BUSY_MAX_NS) {
             part->refused_delay_ns *= 2;
         }
@@ -492,10 +504,6 @@ void client_link_remove(struct client_link *link, struct part *part)
 static bool part_expired(const struct client_link *link, const struct client_shared *shared,
                          const struct part *part, uint64_t now_ns, struct error *error)
 {
-    if (part->refused_ns != 0 && now_ns - part->refused_ns > shared->timeout_ns) {
-        busy_error(link, now_ns - part->refused_ns, error);
-        return true;
-    }
     if (part->stuck_ns != 0 && now_ns - part->stuck_ns > shared->timeout_ns) {
         error_set(error, STATUS_UNAVAILABLE,
                   "server %u shard %u at %s serves now, but process %u, which served before, has "

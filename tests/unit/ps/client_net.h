@@ -27,7 +27,8 @@ struct held {
 struct packet {
     uint64_t due_ns;
     unsigned client;
-    uint32_t other; /* shard or CLIENT_COORDINATOR */
+    uint32_t other;    /* shard or CLIENT_COORDINATOR */
+    char endpoint[16]; /* of a shard's server: other connections lead elsewhere */
     bool to_client;
     struct message message;
 };
@@ -42,6 +43,12 @@ struct net {
     unsigned packet_count, packet_capacity;
     struct shard *shards[SHARDS];
     bool shard_dead[SHARDS];
+    struct shard *backup;     /* of shard 1; it has everything before it is answered */
+    bool backup_lags;         /* it has nothing from now on: nor are there answers */
+    struct shard *old;        /* the primary before */
+    const char *old_endpoint; /* its own */
+    bool old_stopped;         /* it does not look at what arrives; */
+    unsigned old_handled;     /* requests that it did look at */
     struct client_core *clients[CLIENTS_MAX];
     unsigned client_count;
     Anthill__SlotMap map;
@@ -51,6 +58,8 @@ struct net {
     unsigned map_requests;
     bool shares;         /* clients and shards have memory in common */
     bool refuses_memory; /* shards do not map it from now on */
+    bool coordinator_dead;
+    bool (*ended)(uint32_t process); /* as client_core_share; before there are clients */
     unsigned char *memories[CLIENTS_MAX];
     unsigned mapped; /* by shards, now */
     struct held held[HELD_MAX];
@@ -85,6 +94,7 @@ static inline struct shard *new_shard(struct net *net, uint32_t server, uint64_t
     struct shard_options options = {.server = server,
                                     .incarnation = incarnation,
                                     .session_idle_ns = UINT64_MAX,
+                                    .process = 10 + server,
                                     .memory = {net, open_memory, close_memory, is_open}};
     struct shard *shard;
     assert_int_equal(shard_create(&shard, &options), STATUS_OK);
@@ -143,6 +153,8 @@ static inline void net_deinit(struct net *net)
     for (unsigned i = 0; i < SHARDS; i++) {
         shard_destroy(net->shards[i]);
     }
+    shard_destroy(net->backup);
+    shard_destroy(net->old);
     for (unsigned i = 0; i < net->client_count; i++) {
         client_core_destroy(net->clients[i]);
         free(net->memories[i]);
@@ -174,7 +186,7 @@ static inline struct client_core *net_client(struct net *net, bool trains)
         assert_non_null(memory);
         memset(memory, 0, MEMORY_BYTES);
         net->memories[net->client_count] = memory;
-        client_core_share(core, memory, &where, NULL);
+        client_core_share(core, memory, &where, net->ended);
     }
     return net->clients[net->client_count++] = core;
 }
@@ -230,15 +242,26 @@ static inline void put_copy(struct net *net, const struct packet *packet)
 }
 
 /* Takes the message into the network, or loses it, or has it arrive twice. */
-static inline void net_put(struct net *net, unsigned client, uint32_t other, bool to_client,
-                           struct message *message)
+static inline void net_put_at(struct net *net, unsigned client, uint32_t other, bool to_client,
+                              const char *endpoint, struct message *message)
 {
     struct packet packet = {
         .client = client, .other = other, .to_client = to_client, .message = *message};
     packet.message.envelope = NULL;
+    snprintf(packet.endpoint, sizeof packet.endpoint, "%s", endpoint);
     if (rng_below(&net->rng, 100) >= net->loss_percent) put_copy(net, &packet);
     if (rng_below(&net->rng, 100) < net->repeat_percent) put_copy(net, &packet);
     wire_message_deinit(message);
+}
+
+static inline void net_put(struct net *net, unsigned client, uint32_t other, bool to_client,
+                           struct message *message)
+{
+    const char *endpoint = "";
+    if (other != CLIENT_COORDINATOR)
+        endpoint = to_client ? net->entries[other].endpoint
+                             : client_core_endpoint(net->clients[client], other);
+    net_put_at(net, client, other, to_client, endpoint, message);
 }
 
 static inline void coordinator_handle(struct net *net, unsigned client,
@@ -266,23 +289,67 @@ static inline void coordinator_handle(struct net *net, unsigned client,
     net_put(net, client, CLIENT_COORDINATOR, true, &message);
 }
 
+static inline bool changes_rows(const Anthill__Envelope *envelope)
+{
+    return envelope->sequence != 0;
+}
+
+/* The block that a push names; 0: none. */
+static inline uint32_t block_of_push(const Anthill__Envelope *envelope)
+{
+    return envelope->body_case == ANTHILL__ENVELOPE__BODY_PUSH ? envelope->push->block : 0;
+}
+
+/* What the primary is about to do, the backup has done. */
+static inline void copy_to_backup(struct net *net, unsigned client, const struct message *message)
+{
+    bool hello = message->envelope->body_case == ANTHILL__ENVELOPE__BODY_HELLO;
+    if (!hello && !changes_rows(message->envelope)) return;
+    uint32_t number = block_of_push(message->envelope);
+    struct shared_block *block =
+        number != 0 ? shared_block_at(net->memories[client], number) : NULL;
+    uint64_t state = block != NULL ? atomic_load(&block->state) : 0;
+    struct outbox outbox = {0};
+    shard_handle(net->backup, net->now_ns, message, &outbox);
+    outbox_deinit(&outbox);
+    if (block != NULL) atomic_store(&block->state, state);
+}
+
+static inline void shard_deliver(struct net *net, struct packet *packet)
+{
+    struct message *message = &packet->message;
+    bool is_old = net->old != NULL && strcmp(packet->endpoint, net->old_endpoint) == 0;
+    if (is_old ? net->old_stopped : net->shard_dead[packet->other]) return;
+    bool copied = packet->other == 1 && net->backup != NULL && !net->backup_lags;
+    bool held = packet->other == 1 && (is_old || net->backup_lags);
+    held = held && changes_rows(message->envelope);
+    message->peer = packet->client + 1;
+    if (copied) copy_to_backup(net, packet->client, message);
+    struct outbox outbox = {0};
+    shard_handle(is_old ? net->old : net->shards[packet->other], net->now_ns, message, &outbox);
+    net->old_handled += is_old;
+    for (unsigned i = 0; i < outbox.count && !held; i++) {
+        unsigned client = (unsigned)outbox.messages[i].peer - 1;
+        const char *from = is_old ? net->old_endpoint : net->entries[packet->other].endpoint;
+        net_put_at(net, client, packet->other, true, from, &outbox.messages[i]);
+    }
+    outbox_deinit(&outbox);
+}
+
 static inline void net_deliver(struct net *net, struct packet *packet)
 {
     struct message *message = &packet->message;
+    struct client_core *core = net->clients[packet->client];
     assert_int_equal(wire_unpack(message, NULL), STATUS_OK);
-    if (packet->to_client) {
-        client_core_receive(net->clients[packet->client], net->now_ns, packet->other, message);
+    if (packet->other == CLIENT_COORDINATOR && packet->to_client) {
+        client_core_receive(core, net->now_ns, packet->other, message);
     } else if (packet->other == CLIENT_COORDINATOR) {
-        coordinator_handle(net, packet->client, message->envelope);
-    } else if (!net->shard_dead[packet->other]) {
-        struct outbox outbox = {0};
-        message->peer = packet->client + 1;
-        shard_handle(net->shards[packet->other], net->now_ns, message, &outbox);
-        for (unsigned i = 0; i < outbox.count; i++) {
-            unsigned client = (unsigned)outbox.messages[i].peer - 1;
-            net_put(net, client, packet->other, true, &outbox.messages[i]);
-        }
-        outbox_deinit(&outbox);
+        if (!net->coordinator_dead) coordinator_handle(net, packet->client, message->envelope);
+    } else if (!packet->to_client) {
+        assert_int_equal(message->envelope->shard, 1 + packet->other);
+        shard_deliver(net, packet);
+    } else if (strcmp(client_core_endpoint(core, packet->other), packet->endpoint) == 0) {
+        client_core_receive(core, net->now_ns, packet->other, message);
     }
     wire_message_deinit(message);
 }
@@ -466,6 +533,42 @@ static inline void restart_empty(struct net *net)
     for (unsigned i = 0; i < SHARDS; i++) {
         shard_set_map_version(net->shards[i], net->map.version);
     }
+}
+
+/* Shard 1 has a backup in server 0. To be called before there are clients. */
+static inline void net_replicate(struct net *net)
+{
+    net->backup = new_shard(net, 0, 200);
+}
+
+/* A map that nobody has asked for, to all clients. */
+static inline void tell_map(struct net *net)
+{
+    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+    envelope.body_case = ANTHILL__ENVELOPE__BODY_SLOT_MAP;
+    envelope.slot_map = &net->map;
+    for (unsigned i = 0; i < net->client_count; i++) {
+        struct message message;
+        assert_int_equal(wire_pack(&message, 0, &envelope, NULL, 0), STATUS_OK);
+        net_put(net, i, CLIENT_COORDINATOR, true, &message);
+    }
+}
+
+/* The backup of shard 1 becomes its primary. The one before is stopped, not dead. */
+static inline void fail_over(struct net *net)
+{
+    net->old = net->shards[1];
+    net->old_endpoint = net->entries[1].endpoint;
+    net->old_stopped = true;
+    net->shards[1] = net->backup;
+    net->backup = NULL;
+    net->backup_lags = false;
+    net->entries[1].endpoint = net->shares ? "ipc://d" : "tcp://d:4";
+    net->entries[1].incarnation = 200;
+    net->entries[1].primary = 0;
+    net->map.version++;
+    for (unsigned i = 0; i < SHARDS; i++)
+        shard_set_map_version(net->shards[i], net->map.version);
 }
 
 static inline void wait_idle(struct net *net, struct client_core *core)
