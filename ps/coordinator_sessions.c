@@ -300,8 +300,7 @@ void coordinator_sessions_leave(struct turn *turn, const struct message *message
                         session->name, status_name((enum status)leave->status), leave->text);
         if (leave->fatal) {
             enum status status = (enum status)leave->status;
-            if (leave->status == STATUS_OK || leave->status > STATUS_STOPPED)
-                status = STATUS_INVALID;
+            if (leave->status == STATUS_OK || leave->status > STATUS_LAST) status = STATUS_INVALID;
             coordinator_stop(turn, status, "%s: %s", session->name,
                              *leave->text != '\0' ? leave->text : status_name(status));
         }

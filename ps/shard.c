@@ -156,17 +156,23 @@ enum status shard_hello(struct shard *shard, struct shard_request *request, uint
     const Anthill__Hello *hello = request->envelope->hello;
     uint64_t id = request->envelope->session;
     if (id == 0) return error_set(error, STATUS_INVALID, "Hello without a session");
+    struct session *session = session_set_find(&shard->sessions, id);
+    if (session == NULL && hello->known && session_set_may_have_expired(&shard->sessions, id)) {
+        return error_set(error, STATUS_EXPIRED,
+                         "session %" PRIu64 " was silent for too long and is forgotten", id);
+    }
     uint32_t *ids = calloc(hello->n_tables + 1, sizeof *ids);
     if (ids == NULL) return error_set(error, STATUS_NOMEM, "no memory for Hello");
     enum status status = create_tables(shard, hello, ids, error);
     if (status != STATUS_OK) goto out;
-    struct session *session = NULL;
+    bool fresh = session == NULL;
     status = session_set_add(&shard->sessions, id, &session);
     if (status != STATUS_OK) {
         status = error_set(error, status, "no room for session %" PRIu64 " beside %u others", id,
                            shard->sessions.count);
         goto out;
     }
+    if (fresh) push_window_begin(&session->window, hello->sequence_first);
     session->open = true;
     session->seen_ns = now_ns;
     if (hello->memory != NULL) shard_memory_open(shard, session, hello->memory);
@@ -279,7 +285,8 @@ void shard_tick(struct shard *shard, uint64_t now_ns, struct outbox *outbox)
         staleness_leave(&shard->staleness, session->id);
         drop_waiting(shard, session->id);
         shard_memory_close(shard, session);
-        session_set_remove(&shard->sessions, session);
+        session_set_expire(&shard->sessions, session);
+        shard->sessions_expired++;
     }
     shard_progress(shard, outbox);
     for (uint32_t i = 0; i < shard->table_count; i++)
@@ -298,6 +305,7 @@ void shard_stats(const struct shard *shard, struct shard_stats *stats)
         .refused = shard->refused,
         .waiting_pulls = shard->waiting.count,
         .sessions = shard->sessions.count,
+        .sessions_expired = shard->sessions_expired,
         .trainers = shard->staleness.count,
         .clock_min = shard->staleness.clock_min,
         .memories = shard->memories,

@@ -28,7 +28,7 @@ struct shard_memory_access {
 struct shard_options {
     uint32_t server, shard;
     uint64_t incarnation;     /* differs after every start */
-    uint64_t session_idle_ns; /* push windows of sessions silent for longer are forgotten */
+    uint64_t session_idle_ns; /* sessions silent for longer are forgotten */
     struct shard_memory_access memory;
 };
 
@@ -65,7 +65,8 @@ struct shard_stats {
     uint64_t pulled_rows, pushed_rows;
     uint64_t repeated_pushes, refused, waiting_pulls;
     uint64_t sessions, trainers, clock_min;
-    uint64_t memories; /* of clients, mapped */
+    uint64_t sessions_expired; /* since the start */
+    uint64_t memories;         /* of clients, mapped */
 };
 void shard_stats(const struct shard *shard, struct shard_stats *stats);
 

@@ -31,6 +31,7 @@ struct shard {
     uint64_t
         *block_keys; /* [SHARED_BLOCK_KEYS_MAX], and as many positions behind; NULL: none yet */
     uint64_t pulls, pushes, pulled_rows, pushed_rows, repeated_pushes, refused;
+    uint64_t sessions_expired;
 };
 
 /* ---- requests ------------------------------------------------------------------------------- */

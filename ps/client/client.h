@@ -132,6 +132,9 @@ enum status client_scan(struct client *client, uint32_t table, struct client_sca
 
 /* Waits until the request has ended.
  *   errors   STATUS_UNAVAILABLE "server 1 shard 0 at tcp://... has not answered for 30 s";
+ *            STATUS_EXPIRED for a push, assignment or deletion of which nobody knows whether it was
+ *            done: this process did not run for so long that a shard has forgotten its session;
+ *            requests after it go on
  *            STATUS_STOPPED when program_stop_requested */
 enum status client_wait(struct client *client, uint64_t ticket, struct error *error) MUST_CHECK;
 

@@ -210,6 +210,10 @@ enum status client_core_joined(struct client_core *core, struct error *error)
 
 void client_core_tick(struct client_core *core, uint64_t now_ns)
 {
+    if (core->now_ns != 0 && now_ns > core->now_ns + LINK_SECOND_NS) {
+        for (uint32_t i = 0; i < core->cut.link_count; i++)
+            client_link_slept(&core->links[i], now_ns - core->now_ns - LINK_SECOND_NS);
+    }
     core->now_ns = now_ns;
     lingering_tick(core);
     bool look_for_expired = now_ns >= core->expiry_due_ns;
@@ -243,6 +247,8 @@ void client_core_receive(struct client_core *core, uint64_t now_ns, uint32_t sou
     struct part *part =
         client_link_receive(&core->links[source], &core->shared, now_ns, message, &status, &error);
     if (part != NULL) part_end(core, part, message, status, &error);
+    while ((part = client_link_take_lost(&core->links[source], &core->shared, &error)) != NULL)
+        part_end(core, part, NULL, error.status, &error);
 }
 
 struct message *client_core_output(struct client_core *core, uint32_t target)

@@ -75,7 +75,7 @@ struct part {
     uint64_t sequence;                        /* push and advance, once sent */
     uint64_t first_sent_ns, due_ns, delay_ns; /* of the next copy */
     uint64_t refused_ns, refused_delay_ns;    /* since when the shard says STATUS_BUSY; 0: not */
-    uint64_t unknown_incarnation;             /* that did not know the session; 0: none */
+    unsigned unknown;                         /* how often the shard did not know the session */
     unsigned copies;
 };
 
