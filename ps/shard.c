@@ -21,6 +21,7 @@ static void drop_last_table(struct shard *shard)
 {
     struct shard_table *last = &shard->tables[--shard->table_count];
     gradient_sums_deinit(&last->sums);
+    gradient_ages_deinit(&last->ages);
     table_destroy(last->table);
     if (shard->tables_ticked > shard->table_count) shard->tables_ticked = shard->table_count;
 }
@@ -68,6 +69,11 @@ uint32_t shard_table_count(const struct shard *shard)
 struct table *shard_table(const struct shard *shard, uint32_t index)
 {
     return shard->tables[index].table;
+}
+
+const struct gradient_ages *shard_table_ages(const struct shard *shard, uint32_t index)
+{
+    return &shard->tables[index].ages;
 }
 
 static bool find_table(const struct shard *shard, const char *name, uint32_t *index)
@@ -242,6 +248,7 @@ static enum status handle(struct shard *shard, struct shard_request *request, ui
 void shard_handle(struct shard *shard, uint64_t now_ns, const struct message *message,
                   struct outbox *outbox)
 {
+    shard->now_ns = now_ns;
     /* Tables are told the time before their first request. */
     while (shard->tables_ticked < shard->table_count)
         table_tick(shard->tables[shard->tables_ticked++].table, now_ns);
@@ -276,6 +283,7 @@ static void drop_waiting(struct shard *shard, uint64_t session)
 
 void shard_tick(struct shard *shard, uint64_t now_ns, struct outbox *outbox)
 {
+    shard->now_ns = now_ns;
     for (uint32_t i = shard->sessions.count; i-- > 0;) {
         struct session *session = &shard->sessions.items[i];
         /* Restored sessions begin to be silent at the first tick. */

@@ -12,6 +12,7 @@
 #include "common/error.h"
 #include "common/wire.h"
 
+struct gradient_ages;
 struct shard;
 struct table;
 
@@ -73,6 +74,8 @@ void shard_stats(const struct shard *shard, struct shard_stats *stats);
 /* For checkpoints. Tables are numbered from 0 in the order of their creation. */
 uint32_t shard_table_count(const struct shard *shard);
 struct table *shard_table(const struct shard *shard, uint32_t index);
+/* How old the gradients were that it was given. */
+const struct gradient_ages *shard_table_ages(const struct shard *shard, uint32_t index);
 /* Creates a table as Hello would. */
 enum status shard_table_create(struct shard *shard, const Anthill__TableSpec *spec, uint32_t *index,
                                struct error *error) MUST_CHECK;

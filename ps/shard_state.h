@@ -2,6 +2,7 @@
 #ifndef ANTHILL_PS_SHARD_STATE_H
 #define ANTHILL_PS_SHARD_STATE_H
 
+#include "ps/gradient_ages.h"
 #include "ps/gradient_sums.h"
 #include "ps/session_set.h"
 #include "ps/shard.h"
@@ -16,10 +17,12 @@
 struct shard_table {
     struct table *table;
     struct gradient_sums sums; /* bsp */
+    struct gradient_ages ages;
 };
 
 struct shard {
     struct shard_options options;
+    uint64_t now_ns;      /* of the last call that said it */
     uint64_t map_version; /* 0: any */
     struct shard_table *tables;
     uint32_t table_count, table_capacity;

@@ -80,6 +80,19 @@ static void request_fail(struct client_core *core, struct request *request, bool
     }
 }
 
+/* Remembers when the rows of a pull were read. */
+static void pull_answered(struct client_core *core, const struct part *part,
+                          const struct message *message)
+{
+    const Anthill__PullReply *reply = message->envelope->pull_reply;
+    const struct pull_moment moment = {.updates = reply->updates,
+                                       .ns = reply->at_ns,
+                                       .clock_min = reply->clock_min,
+                                       .incarnation = core->links[part->link].incarnation};
+    pull_moments_answered(&core->moments, core->cut.link_count, part->request->ticket, part->table,
+                          part->link, &moment);
+}
+
 /* Takes a part that is in no list any more. `message` is the answer, NULL when it failed. */
 static void part_end(struct client_core *core, struct part *part, const struct message *message,
                      enum status status, struct error *error)
@@ -88,6 +101,7 @@ static void part_end(struct client_core *core, struct part *part, const struct m
     part->ended = true;
     if (status == STATUS_OK && part->kind == PART_PULL && request != NULL) {
         status = request_put_rows(request, part, message, error);
+        if (status == STATUS_OK && !part->read_only) pull_answered(core, part, message);
     }
     if (status == STATUS_OK && part->kind == PART_SCAN && request != NULL) {
         status = request_put_keys(request, part, message, core->cut.link_count, error);
@@ -182,6 +196,7 @@ void client_core_destroy(struct client_core *core)
         client_link_deinit(&core->links[i]);
     }
     part_pool_deinit(&core->shared.pool);
+    pull_moments_deinit(&core->moments);
     client_blocks_deinit(&core->shared.blocks);
     while (core->shared.table_count > 0) {
         tables_remove_last(core);
@@ -404,8 +419,9 @@ enum status client_core_ended(struct client_core *core, uint64_t ticket, struct 
         if (error != NULL) *error = core->error;
         return core->status;
     }
-    return request != NULL || (ticket == core->opening_ticket && ticket != 0) ? STATUS_BUSY
-                                                                              : STATUS_OK;
+    if (request != NULL || (ticket == core->opening_ticket && ticket != 0)) return STATUS_BUSY;
+    pull_moments_waited(&core->moments, ticket);
+    return STATUS_OK;
 }
 
 enum status client_core_pushes_ended(struct client_core *core, struct error *error)

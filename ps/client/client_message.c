@@ -60,6 +60,12 @@ static void put_push(struct client_link *link, const struct client_shared *share
     push.clock = part->clock;
     push.rate_scale = part->rate_scale;
     push.block = part->block;
+    push.continues = part->continues;
+    if (part->pulled.incarnation == link->incarnation) {
+        push.pulled_updates = part->pulled.updates;
+        push.pulled_ns = part->pulled.ns;
+        push.pulled_clock_min = part->pulled.clock_min;
+    }
     envelope->body_case = ANTHILL__ENVELOPE__BODY_PUSH;
     envelope->push = &push;
     if (part->block != 0) {

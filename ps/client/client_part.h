@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "common/wire.h"
+#include "ps/client/pull_moments.h"
 
 struct request;
 
@@ -72,6 +73,8 @@ struct part {
     bool enters, leave; /* of an advance */
     bool read_only;
     float rate_scale;
+    struct pull_moment pulled;                /* a push: of the pull that it follows */
+    bool continues;                           /* it is not the first of its push on this shard */
     uint64_t sequence;                        /* push and advance, once sent */
     uint64_t first_sent_ns, due_ns, delay_ns; /* of the next copy */
     uint64_t refused_ns, refused_delay_ns;    /* since when the shard says STATUS_BUSY; 0: not */
