@@ -75,6 +75,7 @@ static bool is_sequenced(const struct part *part)
 
 void client_link_add(struct client_link *link, struct part *part)
 {
+    part->order = ++link->order;
     part_list_append(is_sequenced(part) ? &link->pushes_waiting : &link->pulls_waiting, part);
 }
 
@@ -157,6 +158,15 @@ static bool may_send_sequenced(const struct client_link *link, const struct part
     return link->sequence_next - oldest->sequence < LINK_SEQUENCES_MAX;
 }
 
+/* The first waiting part that changes rows; its order is the lowest of them. */
+static const struct part *first_change(const struct client_link *link)
+{
+    const struct part *part = link->pushes_waiting.head;
+    while (part != NULL && part->kind == PART_ADVANCE)
+        part = part->next;
+    return part;
+}
+
 static void send_waiting(struct client_link *link, struct client_shared *shared, uint64_t now_ns)
 {
     for (struct part *part; (part = link->pushes_waiting.head) != NULL;) {
@@ -166,9 +176,11 @@ static void send_waiting(struct client_link *link, struct client_shared *shared,
         part_list_append(&link->pushes_sent, part);
         send_part(link, shared, part, now_ns);
     }
+    const struct part *change = first_change(link);
     for (struct part *part = link->pulls_waiting.head, *next; part != NULL; part = next) {
         next = part->next;
         if (link->pulls_sent.count >= LINK_PULLS_MAX) break;
+        if (change != NULL && change->order < part->order) break;
         if (part->awaits_entry) continue;
         part_list_remove(&link->pulls_waiting, part);
         part_list_append(&link->pulls_sent, part);

@@ -3,7 +3,8 @@
  *
  * Sequenced parts (pushes and advances) go out in their order. At most LINK_SEQUENCES_MAX numbers
  * lie between the oldest unanswered one and the newest, so that the shard's window of 64 knows each
- * of them. An advance waits for the pushes before it to be answered, and holds back those after. */
+ * of them. An advance waits for the pushes before it to be answered, and holds back those after. A
+ * pull goes out behind the pushes that were added before it: its rows show them. */
 #ifndef ANTHILL_PS_CLIENT_CLIENT_LINK_H
 #define ANTHILL_PS_CLIENT_CLIENT_LINK_H
 
@@ -64,6 +65,7 @@ struct client_link {
     uint64_t waiting_ns; /* since when something is unanswered; 0: nothing is */
     uint64_t due_ns;     /* nothing is to be sent again before */
     uint64_t sequence_next;
+    uint64_t order; /* of the part that was added last */
     uint64_t clock; /* of the session on this shard, as last answered */
     struct part_list pulls_waiting, pulls_sent, pushes_waiting, pushes_sent;
     struct part_list lost; /* sent before the shard forgot the session: they end */

@@ -69,6 +69,7 @@ struct part {
     const uint32_t *positions; /* [key_count] where its rows stand in the request; NULL: */
     uint32_t first;            /* one after the other from here */
     uint64_t clock;
+    uint64_t order;     /* in which the parts of its link were added */
     bool awaits_entry;  /* kept back until the session has entered; `clock` is a guess until then */
     bool enters, leave; /* of an advance */
     bool read_only;
