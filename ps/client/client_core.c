@@ -438,6 +438,10 @@ enum status client_core_pushes_ended(struct client_core *core, struct error *err
         failed = request;
         memory_used = memory_used || request->parts_left > 0;
     }
+    for (uint32_t i = 0; i < core->cut.link_count; i++) {
+        const struct client_link *link = &core->links[i];
+        under_way |= link->pushes_waiting.count + link->pushes_sent.count > 0;
+    }
     if (memory_used) return STATUS_BUSY;
     if (failed != NULL) return client_core_ended(core, failed->ticket, error);
     if (core->status != STATUS_OK) {
@@ -447,15 +451,28 @@ enum status client_core_pushes_ended(struct client_core *core, struct error *err
     return under_way ? STATUS_BUSY : STATUS_OK;
 }
 
+void client_core_enter(struct client_core *core)
+{
+    client_session_enter(core);
+}
+
+enum status client_core_entered(struct client_core *core, struct error *error)
+{
+    enum status status = client_core_joined(core, error);
+    return status == STATUS_OK && core->trainer != TRAINER_IN ? STATUS_BUSY : status;
+}
+
 void client_core_advance(struct client_core *core)
 {
-    if (!core->options.trains) {
-        core->clock++;
-        return;
-    }
-    client_session_enter(core);
-    core->clock++;
-    for (uint32_t i = 0; i < core->cut.link_count; i++) {
+    if (core->options.trains) client_session_enter(core);
+    client_core_advance_to(core, core->clock + 1);
+}
+
+void client_core_advance_to(struct client_core *core, uint64_t clock)
+{
+    if (clock <= core->clock) return;
+    core->clock = clock;
+    for (uint32_t i = 0; core->options.trains && i < core->cut.link_count; i++) {
         client_link_add(&core->links[i], client_session_advance(core, i));
     }
 }
