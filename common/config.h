@@ -96,6 +96,7 @@ struct config {
     struct {
         enum config_consistency mode;
         uint32_t staleness;
+        uint32_t clock_batches; /* bsp: batches that make one step; 0: one of each worker */
     } consistency;
     struct {
         uint32_t count, shards, slots;

@@ -236,6 +236,15 @@ static bool cluster_holds(const struct config *config, struct config_fault *faul
         return wrong(fault, "consistency.staleness", "%u, but consistency.mode is not ssp",
                      config->consistency.staleness);
     }
+    if (config->consistency.clock_batches != 0 && config->consistency.mode != CONFIG_BSP) {
+        return wrong(fault, "consistency.clock_batches", "%u, but consistency.mode is not bsp",
+                     config->consistency.clock_batches);
+    }
+    if (config->consistency.clock_batches != 0 && config->train.lease != 0) {
+        return wrong(fault, "train.lease",
+                     "%u, but with consistency.clock_batches a lease is one batch",
+                     config->train.lease);
+    }
     if (!whole(fault, "servers.count", config->servers.count, 1, SERVERS_MAX) ||
         !whole(fault, "servers.shards", config->servers.shards, 1, SHARDS_MAX) ||
         !whole(fault, "servers.slots", config->servers.slots, 1, SLOTS_MAX) ||

@@ -39,8 +39,8 @@ struct file_map {
 enum status file_map_open(struct file_map *map, const char *path, struct error *error) MUST_CHECK;
 void file_map_close(struct file_map *map);
 
-/* Creates the folder and its parents, and flushes the folders that they are in; one that is there is
- * no error. */
+/* Creates the folder and its parents, and flushes the folders that they are in; one that is there
+ * is no error. */
 enum status file_dir_create(const char *path, struct error *error) MUST_CHECK;
 
 /* Removes the folder with all in it; one that is not there is no error. Does not follow links. */

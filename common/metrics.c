@@ -144,6 +144,14 @@ void metric_observe(struct metric *metric, double value)
     value_add(metric, value);
 }
 
+void metric_observe_counts(struct metric *metric, const uint64_t *counts, double sum)
+{
+    CHECK(metric->kind == METRIC_HISTOGRAM);
+    for (size_t i = 0; i <= metric->bound_count; i++)
+        atomic_fetch_add_explicit(&metric->counts[i], counts[i], memory_order_relaxed);
+    value_add(metric, sum);
+}
+
 double metric_value(const struct metric *metric)
 {
     CHECK(metric->kind != METRIC_HISTOGRAM);
@@ -218,6 +226,22 @@ char *metrics_render_text(void)
     return text_take(&text);
 }
 
+static void add_json_histogram(struct text *text, const struct metric *metric)
+{
+    uint64_t total = 0;
+    struct text buckets = {0};
+    for (size_t i = 0; i <= metric->bound_count; i++) {
+        total += bucket_count(metric, i);
+        text_add(&buckets, i == 0 ? "\"" : ",\"");
+        add_number(&buckets, i == metric->bound_count ? INFINITY : metric->bounds[i]);
+        text_add(&buckets, "\":%llu", (unsigned long long)total);
+    }
+    text_add(text, "{\"count\":%llu,\"sum\":", (unsigned long long)total);
+    text_add_json_number(text, sum_of(metric));
+    text_add(text, ",\"le\":{%s}}", buckets.data);
+    text_deinit(&buckets);
+}
+
 char *metrics_render_json(void)
 {
     struct text text = {0};
@@ -234,13 +258,7 @@ char *metrics_render_json(void)
             text_add_json_number(&text, sum_of(metric));
             continue;
         }
-        uint64_t total = 0;
-        for (size_t i = 0; i <= metric->bound_count; i++) {
-            total += bucket_count(metric, i);
-        }
-        text_add(&text, "{\"count\":%llu,\"sum\":", (unsigned long long)total);
-        text_add_json_number(&text, sum_of(metric));
-        text_add(&text, "}");
+        add_json_histogram(&text, metric);
     }
     text_add(&text, "}");
     pthread_mutex_unlock(&registry_lock);

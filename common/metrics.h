@@ -25,11 +25,15 @@ extern const size_t METRICS_SECONDS_BOUND_COUNT;
 void metric_add(struct metric *metric, double value);     /* counter or gauge */
 void metric_set(struct metric *metric, double value);     /* gauge */
 void metric_observe(struct metric *metric, double value); /* histogram */
-double metric_value(const struct metric *metric);         /* counter or gauge */
+/* Histogram: what was counted elsewhere. shapes   counts[bound_count + 1], one for each bound and
+ * one above; sum of the values */
+void metric_observe_counts(struct metric *metric, const uint64_t *counts, double sum);
+double metric_value(const struct metric *metric); /* counter or gauge */
 
 /* All metrics in Prometheus's text format 0.0.4. returns owned; free(). */
 char *metrics_render_text(void);
-/* All metrics as one JSON object: {"name{labels}": value or {"count":..,"sum":..}}. */
+/* All metrics as one JSON object: {"name{labels}": value or {"count":..,"sum":..,"le":{"bound":
+ * values up to it, ...}}}. */
 char *metrics_render_json(void);
 
 #endif

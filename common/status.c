@@ -16,6 +16,7 @@ static const struct {
     [STATUS_CONFIG] = {"configuration", 78},
     [STATUS_INVALID] = {"invalid", 65},
     [STATUS_STOPPED] = {"stopped", 75},
+    [STATUS_EXPIRED] = {"expired", 75},
 };
 
 const char *status_name(enum status status)

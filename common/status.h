@@ -18,7 +18,10 @@ enum status {
     STATUS_CONFIG = 9,      /* configuration that cannot work */
     STATUS_INVALID = 10,    /* a request that makes no sense to the receiver */
     STATUS_STOPPED = 11,    /* asked to stop before it was done */
+    STATUS_EXPIRED = 12,    /* the peer has forgotten what the request builds on */
 };
+
+#define STATUS_LAST STATUS_EXPIRED
 
 #define MUST_CHECK __attribute__((warn_unused_result))
 

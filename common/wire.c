@@ -204,7 +204,7 @@ enum status wire_error(const Anthill__Envelope *envelope, struct error *error)
 {
     if (envelope->body_case != ANTHILL__ENVELOPE__BODY_ERROR) return STATUS_OK;
     const Anthill__ErrorReply *reply = envelope->error;
-    if (reply->status == STATUS_OK || reply->status > STATUS_STOPPED) {
+    if (reply->status == STATUS_OK || reply->status > STATUS_LAST) {
         return error_set(error, STATUS_CORRUPT, "error reply with unknown status %u: %s",
                          reply->status, reply->text);
     }

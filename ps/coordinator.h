@@ -28,6 +28,7 @@ struct coordinator_options {
     const char *task;                                /* "node-classification" */
     uint32_t epochs;                                 /* at least 1 */
     uint32_t batch, lease, evaluate_every, patience; /* as in the configuration's train section */
+    uint32_t clock_leases; /* that are summed in one clock, workers taking turns; 0: they do not */
     const char *monitor;
     const char *expect_metric;
     double expect_value; /* 0: none */

@@ -52,6 +52,8 @@ struct session {
     uint64_t seen_ns, gone_ns;
     bool announced; /* it has said since the restart which leases it holds */
     uint64_t seeds_done;
+    uint32_t turn; /* 1 + its number among those who take turns; 0: none */
+    bool entered;  /* it is in the clock */
     uint64_t granted_request, granted_lease; /* a repeated LeaseRequest gets the same lease */
 };
 
@@ -116,6 +118,7 @@ struct checkpoint_record {
 
 struct parked_request {
     uint64_t peer, request, session, since_ns;
+    bool entered;
 };
 
 struct parked_join {
@@ -182,6 +185,7 @@ struct coordinator {
     uint64_t checkpoint_due_ns;
     uint64_t publishing; /* step whose EFFECT_PUBLISH is out */
     uint64_t leases_done, leases_lost;
+    uint64_t turns_since_ns; /* when the first session got a turn; 0: none did */
 };
 
 /* One call: what came in and where things go out. */
@@ -314,6 +318,18 @@ double coordinator_leases_fraction(const struct coordinator *coordinator);
 /* The book that holds a lease, and its place there; NULL: none that is open. */
 struct open_book *coordinator_leases_find(struct coordinator *coordinator, uint64_t id,
                                           uint32_t *index);
+
+/* ---- coordinator_turns.c */
+bool coordinator_turns_on(const struct coordinator *coordinator);
+/* Gives the session a turn while there is one that no live session has. */
+void coordinator_turns_assign(struct turn *turn, struct session *session);
+/* It is in the clock; and so are all others before the first lease of the run. */
+bool coordinator_turns_may(const struct turn *turn, const struct session *session);
+bool coordinator_turns_take(struct turn *turn, const struct session *session,
+                            struct lease_book *book, uint32_t *index);
+/* The clocks of a training lease. */
+void coordinator_turns_clocks(const struct coordinator *coordinator, const struct lease_book *book,
+                              uint32_t index, Anthill__LeaseReply *reply);
 
 /* ---- coordinator_checkpoints.c */
 void coordinator_checkpoints_deinit(struct coordinator *coordinator);

@@ -74,8 +74,9 @@ void coordinator_leases_begin(struct turn *turn)
 {
     struct coordinator *coordinator = turn->coordinator;
     const struct coordinator_options *options = &coordinator->options;
+    uint32_t lease = coordinator_turns_on(coordinator) ? options->batch : options->lease;
     coordinator->lease_seeds =
-        lease_seeds(coordinator->seed_count, options->batch, options->worker_count, options->lease);
+        lease_seeds(coordinator->seed_count, options->batch, options->worker_count, lease);
     coordinator->phase = PHASE_TRAINING;
     coordinator_leases_open(coordinator, &coordinator->books[0], 0);
     coordinator_log(turn, EFFECT_INFO, "training_begins", "seeds=%llu lease_seeds=%llu leases=%u",
@@ -129,6 +130,8 @@ static void send_lease(struct turn *turn, uint64_t peer, uint64_t request,
     reply.lease = book->leases.id_first + index;
     reply.epoch = book->leases.epoch;
     if (!evaluates) lease_book_range(&book->leases, index, &reply.begin, &reply.end);
+    if (!evaluates && coordinator_turns_on(coordinator))
+        coordinator_turns_clocks(coordinator, &book->leases, index, &reply);
     double all = (double)coordinator->options.epochs * (double)coordinator->seed_count;
     double before = (double)reply.epoch * (double)coordinator->seed_count + (double)reply.begin;
     reply.progress = evaluates ? coordinator_leases_fraction(coordinator) : before / all;
@@ -138,10 +141,12 @@ static void send_lease(struct turn *turn, uint64_t peer, uint64_t request,
     coordinator_reply(turn, peer, request, &envelope);
 }
 
-static void send_kind(struct turn *turn, uint64_t peer, uint64_t request, Anthill__LeaseKind kind)
+static void send_kind(struct turn *turn, uint64_t peer, uint64_t request, Anthill__LeaseKind kind,
+                      bool takes_turn)
 {
     Anthill__LeaseReply reply = ANTHILL__LEASE_REPLY__INIT;
     reply.kind = kind;
+    reply.takes_turn = takes_turn;
     reply.status = (uint32_t)turn->coordinator->status;
     reply.progress = coordinator_leases_fraction(turn->coordinator);
     Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
@@ -162,20 +167,43 @@ static bool recovering(const struct coordinator *coordinator, uint64_t now_ns)
     return false;
 }
 
+static bool take(struct turn *turn, const struct session *session, struct open_book *book,
+                 uint32_t *index)
+{
+    struct coordinator *coordinator = turn->coordinator;
+    if (coordinator_turns_on(coordinator) && book != &coordinator->evaluation)
+        return coordinator_turns_take(turn, session, &book->leases, index);
+    return lease_book_take(&book->leases, session->id, turn->now_ns + coordinator->options.lease_ns,
+                           index);
+}
+
+/* Those who take turns are to enter the clock before they get a lease. */
+static bool send_to_enter(struct turn *turn, const struct parked_request *parked,
+                          struct session *session)
+{
+    if (!coordinator_turns_on(turn->coordinator) || session->presence != SESSION_LIVE) return false;
+    coordinator_turns_assign(turn, session);
+    session->entered = parked->entered;
+    if (session->turn == 0 || session->entered) return false;
+    send_kind(turn, parked->peer, parked->request, ANTHILL__LEASE_KIND__LEASE_WAIT, true);
+    return true;
+}
+
 /* Answers a request when that is possible now. */
 static bool serve(struct turn *turn, const struct parked_request *parked)
 {
     struct coordinator *coordinator = turn->coordinator;
     struct session *session = coordinator_sessions_find(coordinator, parked->session);
     if (coordinator_stopping(coordinator) || session == NULL) {
-        send_kind(turn, parked->peer, parked->request, ANTHILL__LEASE_KIND__LEASE_STOP);
+        send_kind(turn, parked->peer, parked->request, ANTHILL__LEASE_KIND__LEASE_STOP, false);
         return true;
     }
-    bool may = session->presence == SESSION_LIVE && !recovering(coordinator, turn->now_ns);
+    if (send_to_enter(turn, parked, session)) return true;
+    bool may = session->presence == SESSION_LIVE && !recovering(coordinator, turn->now_ns) &&
+               (!coordinator_turns_on(coordinator) || coordinator_turns_may(turn, session));
     struct open_book *book = may ? next_book(coordinator) : NULL;
     uint32_t index = 0;
-    if (book != NULL && lease_book_take(&book->leases, session->id,
-                                        turn->now_ns + coordinator->options.lease_ns, &index)) {
+    if (book != NULL && take(turn, session, book, &index)) {
         if (book->began_ns == 0) book->began_ns = coordinator_wall(coordinator, turn->now_ns);
         if (coordinator->started_ns == 0) coordinator->started_ns = book->began_ns;
         session->granted_request = parked->request;
@@ -184,7 +212,8 @@ static bool serve(struct turn *turn, const struct parked_request *parked)
         return true;
     }
     if (turn->now_ns - parked->since_ns < PARK_NS) return false;
-    send_kind(turn, parked->peer, parked->request, ANTHILL__LEASE_KIND__LEASE_WAIT);
+    send_kind(turn, parked->peer, parked->request, ANTHILL__LEASE_KIND__LEASE_WAIT,
+              session->turn != 0);
     return true;
 }
 
@@ -235,7 +264,8 @@ void coordinator_leases_request(struct turn *turn, const struct message *message
         return;
     }
     if (coordinator->parked_count >= PARKED_MAX) {
-        send_kind(turn, message->peer, request, ANTHILL__LEASE_KIND__LEASE_WAIT);
+        send_kind(turn, message->peer, request, ANTHILL__LEASE_KIND__LEASE_WAIT,
+                  session->turn != 0);
         return;
     }
     coordinator->parked =
@@ -246,6 +276,7 @@ void coordinator_leases_request(struct turn *turn, const struct message *message
         .request = request,
         .session = session->id,
         .since_ns = turn->now_ns,
+        .entered = message->envelope->lease_request->entered,
     };
 }
 

@@ -65,6 +65,7 @@ static struct coordinator_options machine_options(const struct config *config)
         .epochs = config->train.epochs,
         .batch = config->train.batch,
         .lease = config->train.lease,
+        .clock_leases = config->consistency.clock_batches,
         .evaluate_every = config->train.evaluate_every,
         .patience = config->train.patience,
         .monitor = config->train.monitor,

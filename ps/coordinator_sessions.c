@@ -70,6 +70,14 @@ static enum status check_data(const struct coordinator *coordinator, const struc
     if (!join->trains) return STATUS_OK;
     if (join->seed_count == 0)
         return error_set(error, STATUS_CONFIG, "%s: the graph has no training seeds", join->name);
+    const struct coordinator_options *options = &coordinator->options;
+    uint64_t batches = (join->seed_count - 1) / options->batch + 1;
+    if (coordinator_turns_on(coordinator) && batches < options->worker_count) {
+        return error_set(error, STATUS_CONFIG,
+                         "consistency.clock_batches: %u workers take turns, but an epoch has only "
+                         "%llu batches: expected one for each worker at least",
+                         options->worker_count, (unsigned long long)batches);
+    }
     if (coordinator->seed_count == 0) return STATUS_OK;
     if (join->seed_count != coordinator->seed_count) {
         return error_set(error, STATUS_CONFIG,
@@ -302,8 +310,7 @@ void coordinator_sessions_leave(struct turn *turn, const struct message *message
                         session->name, status_name((enum status)leave->status), leave->text);
         if (leave->fatal) {
             enum status status = (enum status)leave->status;
-            if (leave->status == STATUS_OK || leave->status > STATUS_STOPPED)
-                status = STATUS_INVALID;
+            if (leave->status == STATUS_OK || leave->status > STATUS_LAST) status = STATUS_INVALID;
             coordinator_stop(turn, status, "%s: %s", session->name,
                              *leave->text != '\0' ? leave->text : status_name(status));
         }

@@ -294,7 +294,7 @@ static enum status scalars_in(struct coordinator *coordinator,
                               const Anthill__CoordinatorState *state, struct error *error)
 {
     bool has_books = state->phase >= PHASE_TRAINING && state->phase < PHASE_STOPPING;
-    if (state->phase >= PHASE_ENDED || state->status > STATUS_STOPPED ||
+    if (state->phase >= PHASE_ENDED || state->status > STATUS_LAST ||
         (has_books && (state->seed_count == 0 || state->lease_seeds == 0 ||
                        state->seed_count / state->lease_seeds >= LEASE_COUNT_MAX)))
         return error_set(error, STATUS_CORRUPT, "phase %u contradicts the rest", state->phase);

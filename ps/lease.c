@@ -97,6 +97,19 @@ bool lease_book_take(struct lease_book *book, uint64_t session, uint64_t deadlin
     return true;
 }
 
+bool lease_book_take_turn(struct lease_book *book, uint64_t session, uint64_t deadline_ns,
+                          uint32_t turn, uint32_t turns, const bool *has, uint32_t *index)
+{
+    for (uint32_t i = book->free_hint; book->free_count > 0 && i < book->lease_count; i++) {
+        bool may = i % turns == turn || !has[i % turns];
+        if (!may || book->leases[i].state != LEASE_FREE) continue;
+        *index = i;
+        hold(book, i, session, deadline_ns);
+        return true;
+    }
+    return false;
+}
+
 bool lease_book_renew(struct lease_book *book, uint32_t index, uint64_t session,
                       uint64_t deadline_ns)
 {

@@ -52,6 +52,11 @@ void lease_book_range(const struct lease_book *book, uint32_t index, uint64_t *b
 bool lease_book_take(struct lease_book *book, uint64_t session, uint64_t deadline_ns,
                      uint32_t *index);
 
+/* The same, of the leases that are its own: index % turns == turn, or one whose turn nobody `has`
+ * [turns]. */
+bool lease_book_take_turn(struct lease_book *book, uint64_t session, uint64_t deadline_ns,
+                          uint32_t turn, uint32_t turns, const bool *has, uint32_t *index);
+
 /* `session` says that it holds the lease: true when that is so from now on. A free lease becomes
  * its own (its holder was forgotten at a restart, or is back from a silence). */
 bool lease_book_renew(struct lease_book *book, uint32_t index, uint64_t session,

@@ -1,5 +1,10 @@
 #include "ps/push_window.h"
 
+void push_window_begin(struct push_window *window, uint64_t first)
+{
+    if (first > 1) *window = (struct push_window){.highest = first - 1, .bits = UINT64_MAX};
+}
+
 void push_window_add(struct push_window *window, uint64_t sequence)
 {
     if (sequence > window->highest) {

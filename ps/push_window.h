@@ -24,6 +24,9 @@ static inline bool push_window_contains(const struct push_window *window, uint64
     return age >= PUSH_WINDOW || (window->bits >> age & 1) != 0;
 }
 
+/* Of a window that is empty: all sequences below `first` count as done. */
+void push_window_begin(struct push_window *window, uint64_t first);
+
 /* sequence > 0 */
 void push_window_add(struct push_window *window, uint64_t sequence);
 

@@ -52,9 +52,25 @@ enum status session_set_add(struct session_set *set, uint64_t id, struct session
     return STATUS_OK;
 }
 
-void session_set_remove(struct session_set *set, struct session *session)
+void session_set_expire(struct session_set *set, struct session *session)
 {
+    if (session->id > set->expired_highest) set->expired_highest = session->id;
     size_t after = (size_t)(set->items + set->count - (session + 1));
     memmove(session, session + 1, after * sizeof *session);
     set->count--;
+}
+
+void session_set_forget(struct session_set *set, uint64_t id)
+{
+    struct session *session = session_set_find(set, id);
+    if (session != NULL) {
+        session_set_expire(set, session);
+    } else if (id > set->expired_highest) {
+        set->expired_highest = id;
+    }
+}
+
+bool session_set_may_have_expired(const struct session_set *set, uint64_t id)
+{
+    return id <= set->expired_highest;
 }

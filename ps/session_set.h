@@ -30,6 +30,7 @@ struct session {
 struct session_set {
     struct session *items; /* ascending ids */
     uint32_t count, capacity;
+    uint64_t expired_highest; /* the highest number that was forgotten; 0: none was */
 };
 
 void session_set_deinit(struct session_set *set);
@@ -42,6 +43,13 @@ struct session *session_set_find(const struct session_set *set, uint64_t id);
 enum status session_set_add(struct session_set *set, uint64_t id,
                             struct session **session) MUST_CHECK;
 
-void session_set_remove(struct session_set *set, struct session *session);
+/* Forgets a session, and remembers that its number may have been in use here. */
+void session_set_expire(struct session_set *set, struct session *session);
+
+/* The same by its number, which need not be there. */
+void session_set_forget(struct session_set *set, uint64_t id);
+
+/* False: a session of this number that is not there never was. */
+bool session_set_may_have_expired(const struct session_set *set, uint64_t id);
 
 #endif

@@ -22,6 +22,7 @@ static void drop_last_table(struct shard *shard)
     struct shard_table *last = &shard->tables[--shard->table_count];
     gradient_sums_deinit(&last->sums);
     row_events_deinit(&last->events);
+    gradient_ages_deinit(&last->ages);
     table_destroy(last->table);
     if (shard->tables_ticked > shard->table_count) shard->tables_ticked = shard->table_count;
 }
@@ -70,6 +71,11 @@ uint32_t shard_table_count(const struct shard *shard)
 struct table *shard_table(const struct shard *shard, uint32_t index)
 {
     return shard->tables[index].table;
+}
+
+const struct gradient_ages *shard_table_ages(const struct shard *shard, uint32_t index)
+{
+    return &shard->tables[index].ages;
 }
 
 static bool find_table(const struct shard *shard, const char *name, uint32_t *index)
@@ -161,17 +167,23 @@ enum status shard_hello(struct shard *shard, struct shard_request *request, uint
     const Anthill__Hello *hello = request->envelope->hello;
     uint64_t id = request->envelope->session;
     if (id == 0) return error_set(error, STATUS_INVALID, "Hello without a session");
+    struct session *session = session_set_find(&shard->sessions, id);
+    if (session == NULL && hello->known && session_set_may_have_expired(&shard->sessions, id)) {
+        return error_set(error, STATUS_EXPIRED,
+                         "session %" PRIu64 " was silent for too long and is forgotten", id);
+    }
     uint32_t *ids = calloc(hello->n_tables + 1, sizeof *ids);
     if (ids == NULL) return error_set(error, STATUS_NOMEM, "no memory for Hello");
     enum status status = create_tables(shard, hello, ids, error);
     if (status != STATUS_OK) goto out;
-    struct session *session = NULL;
+    bool fresh = session == NULL;
     status = session_set_add(&shard->sessions, id, &session);
     if (status != STATUS_OK) {
         status = error_set(error, status, "no room for session %" PRIu64 " beside %u others", id,
                            shard->sessions.count);
         goto out;
     }
+    if (fresh) push_window_begin(&session->window, hello->sequence_first);
     session->open = true;
     session->seen_ns = now_ns;
     shard_log_session(shard, session);
@@ -245,6 +257,7 @@ static enum status handle(struct shard *shard, struct shard_request *request, ui
 void shard_handle(struct shard *shard, uint64_t now_ns, const struct message *message,
                   struct outbox *outbox)
 {
+    shard->now_ns = now_ns;
     /* Tables are told the time before their first request. */
     while (shard->tables_ticked < shard->table_count)
         table_tick(shard->tables[shard->tables_ticked++].table, now_ns);
@@ -287,6 +300,7 @@ static void drop_waiting(struct shard *shard, uint64_t session)
 
 void shard_tick(struct shard *shard, uint64_t now_ns, struct outbox *outbox)
 {
+    shard->now_ns = now_ns;
     for (uint32_t i = shard->sessions.count; i-- > 0;) {
         struct session *session = &shard->sessions.items[i];
         /* Restored sessions begin to be silent at the first tick. */
@@ -297,7 +311,8 @@ void shard_tick(struct shard *shard, uint64_t now_ns, struct outbox *outbox)
         drop_waiting(shard, session->id);
         shard_memory_close(shard, session);
         shard_log_session_gone(shard, session->id);
-        session_set_remove(&shard->sessions, session);
+        session_set_expire(&shard->sessions, session);
+        shard->sessions_expired++;
     }
     shard_progress(shard, outbox);
     for (uint32_t i = 0; i < shard->table_count; i++)
@@ -316,6 +331,7 @@ void shard_stats(const struct shard *shard, struct shard_stats *stats)
         .refused = shard->refused,
         .waiting_pulls = shard->waiting.count,
         .sessions = shard->sessions.count,
+        .sessions_expired = shard->sessions_expired,
         .trainers = shard->staleness.count,
         .clock_min = shard->staleness.clock_min,
         .memories = shard->memories,

@@ -12,6 +12,7 @@
 #include "common/error.h"
 #include "common/wire.h"
 
+struct gradient_ages;
 struct shard;
 struct table;
 
@@ -28,7 +29,7 @@ struct shard_memory_access {
 struct shard_options {
     uint32_t server, shard;
     uint64_t incarnation;     /* differs after every start */
-    uint64_t session_idle_ns; /* push windows of sessions silent for longer are forgotten */
+    uint64_t session_idle_ns; /* sessions silent for longer are forgotten */
     uint32_t process;         /* the id of this process, for clients that share memory */
     struct shard_memory_access memory;
 };
@@ -67,7 +68,8 @@ struct shard_stats {
     uint64_t pulled_rows, pushed_rows;
     uint64_t repeated_pushes, refused, waiting_pulls;
     uint64_t sessions, trainers, clock_min;
-    uint64_t memories; /* of clients, mapped */
+    uint64_t sessions_expired; /* since the start */
+    uint64_t memories;         /* of clients, mapped */
 };
 void shard_stats(const struct shard *shard, struct shard_stats *stats);
 
@@ -110,6 +112,8 @@ uint64_t shard_checksum(const struct shard *shard);
 /* For checkpoints. Tables are numbered from 0 in the order of their creation. */
 uint32_t shard_table_count(const struct shard *shard);
 struct table *shard_table(const struct shard *shard, uint32_t index);
+/* How old the gradients were that it was given. */
+const struct gradient_ages *shard_table_ages(const struct shard *shard, uint32_t index);
 /* Creates a table as Hello would. */
 enum status shard_table_create(struct shard *shard, const Anthill__TableSpec *spec, uint32_t *index,
                                struct error *error) MUST_CHECK;

@@ -147,6 +147,8 @@ void shard_log_all(struct shard *shard)
     change_log_put(shard->log, &change);
     for (uint32_t i = 0; i < shard->staleness.count; i++)
         shard_log_clock(shard, shard->staleness.trainers[i].session);
+    if (shard->sessions.expired_highest != 0)
+        shard_log_session_gone(shard, shard->sessions.expired_highest);
     for (uint32_t i = 0; i < shard->sessions.count; i++)
         shard_log_session(shard, &shard->sessions.items[i]);
     for (uint32_t i = 0; i < shard->table_count; i++) {
@@ -328,15 +330,13 @@ static enum status take_session(struct shard *shard, const Anthill__Change *chan
 static enum status take(struct shard *shard, const Anthill__Change *change, struct cargo *cargo,
                         struct error *error)
 {
-    struct session *session;
     switch (change->kind) {
     case ANTHILL__CHANGE_KIND__CHANGE_TABLE:
         return take_table(shard, change, error);
     case ANTHILL__CHANGE_KIND__CHANGE_SESSION:
         return take_session(shard, change, error);
     case ANTHILL__CHANGE_KIND__CHANGE_SESSION_GONE:
-        session = session_set_find(&shard->sessions, change->session);
-        if (session != NULL) session_set_remove(&shard->sessions, session);
+        session_set_forget(&shard->sessions, change->session);
         staleness_leave(&shard->staleness, change->session);
         return STATUS_OK;
     case ANTHILL__CHANGE_KIND__CHANGE_CLOCK:

@@ -38,6 +38,8 @@ void shard_metrics_init(struct shard_metrics *metrics, uint32_t shard)
         .waiting_pulls =
             metrics_gauge("anthill_ps_waiting_pulls", label, "Pulls that wait for slower trainers"),
         .sessions = metrics_gauge("anthill_ps_sessions", label, "Sessions known to the shard"),
+        .sessions_expired = metrics_counter("anthill_ps_sessions_expired_total", label,
+                                            "Sessions forgotten after a long silence"),
         .trainers = metrics_gauge("anthill_ps_trainers", label, "Sessions whose clock counts"),
         .memories = metrics_gauge("anthill_ps_shared_memories", label,
                                   "Clients whose memory the shard has mapped"),
@@ -76,6 +78,7 @@ void shard_metrics_update(struct shard_metrics *metrics, const struct shard_stat
     add_since(metrics->repeated_pushes, stats->repeated_pushes, last->repeated_pushes);
     add_since(metrics->refused, stats->refused, last->refused);
     add_since(metrics->malformed, malformed, metrics->last_malformed);
+    add_since(metrics->sessions_expired, stats->sessions_expired, last->sessions_expired);
     metric_set(metrics->waiting_pulls, (double)stats->waiting_pulls);
     metric_set(metrics->sessions, (double)stats->sessions);
     metric_set(metrics->trainers, (double)stats->trainers);

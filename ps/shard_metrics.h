@@ -14,7 +14,8 @@ struct shard_metrics {
     struct metric *malformed, *dropped;
     struct metric *checkpoints_full, *checkpoints_incremental, *checkpoint_failures;
     struct metric *checkpoint_rows, *checkpoint_bytes;
-    struct metric *waiting_pulls, *sessions, *trainers, *memories, *clock_min, *ready;
+    struct metric *waiting_pulls, *sessions, *sessions_expired, *trainers, *memories, *clock_min,
+        *ready;
     struct metric *pull_seconds, *push_seconds, *checkpoint_seconds, *checkpoint_pause_seconds;
     struct shard_stats last; /* what the counters have been told of */
     uint64_t last_malformed;

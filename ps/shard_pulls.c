@@ -27,11 +27,14 @@ static bool pull_allowed(const struct shard *shard, const struct table *table, u
     }
 }
 
-static void reply_pull(struct shard *shard, const struct pull_answer *answer, struct frame *payload,
+static void reply_pull(struct shard *shard, const struct keys_request *keys,
+                       const struct pull_answer *answer, struct frame *payload,
                        unsigned payload_count)
 {
     Anthill__PullReply body = ANTHILL__PULL_REPLY__INIT;
     body.clock_min = shard->staleness.clock_min;
+    body.updates = keys->table->ages.updates;
+    body.at_ns = shard->now_ns;
     Anthill__Envelope reply = ANTHILL__ENVELOPE__INIT;
     reply.request = answer->request;
     reply.session = answer->session;
@@ -50,7 +53,7 @@ static enum status pull_to_block(struct shard *shard, const struct keys_request 
     enum status status = table_pull_to(keys->table->table, keys->keys, keys->key_count, &target,
                                        answer->read_only, error);
     shard_memory_leave(part, status == STATUS_OK);
-    if (status == STATUS_OK) reply_pull(shard, answer, NULL, 0);
+    if (status == STATUS_OK) reply_pull(shard, keys, answer, NULL, 0);
     return status;
 }
 
@@ -77,7 +80,7 @@ static enum status pull_to_frames(struct shard *shard, const struct keys_request
                                answer->read_only, error);
     }
     if (status == STATUS_OK) {
-        reply_pull(shard, answer, payload, conditional ? 2 : 1);
+        reply_pull(shard, keys, answer, payload, conditional ? 2 : 1);
         return STATUS_OK;
     }
     frame_release(&payload[0]);
@@ -165,7 +168,7 @@ enum status shard_pull(struct shard *shard, const struct shard_request *request,
     }
     if (status != STATUS_OK) return status;
     if (pull->block != 0 && keys.part.phase != BLOCK_PENDING) {
-        if (keys.part.phase == BLOCK_DONE) reply_pull(shard, &answer, NULL, 0);
+        if (keys.part.phase == BLOCK_DONE) reply_pull(shard, &keys, &answer, NULL, 0);
         return STATUS_OK;
     }
     if (!pull_allowed(shard, keys.table->table, pull->clock)) {

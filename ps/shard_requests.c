@@ -43,17 +43,39 @@ static enum status add_to_sums(struct shard *shard, const struct keys_request *k
     return status;
 }
 
+static struct gradient_origin origin_of(const struct shard *shard,
+                                        const struct shard_request *request)
+{
+    const Anthill__Push *push = request->envelope->push;
+    bool ahead = push->clock > push->pulled_clock_min;
+    return (struct gradient_origin){
+        .updates = push->pulled_updates,
+        .ns = push->pulled_ns,
+        .unseen = ahead ? push->clock - push->pulled_clock_min : 0,
+        .trains = staleness_trains(&shard->staleness, request->envelope->session),
+        .continues = push->continues,
+    };
+}
+
 /* Takes a push into the table, or in bsp into the sums of its clock while that clock is open. */
-static enum status take_push(struct shard *shard, const Anthill__Push *push,
+static enum status take_push(struct shard *shard, const struct shard_request *request,
                              const struct keys_request *keys, const struct row_source *source,
                              struct error *error)
 {
+    const Anthill__Push *push = request->envelope->push;
+    const struct gradient_origin origin = origin_of(shard, request);
     struct table *table = keys->table->table;
     bool sum = table_spec(table)->consistency == ANTHILL__CONSISTENCY_MODE__CONSISTENCY_BSP &&
                shard->staleness.count > 0 && push->clock >= shard->staleness.clock_min;
-    if (sum) return add_to_sums(shard, keys, push, source, error);
-    return table_push_from(table, keys->keys, keys->key_count, source, push->rate_scale,
-                           push->clock, error);
+    enum status status = sum ? add_to_sums(shard, keys, push, source, error)
+                             : table_push_from(table, keys->keys, keys->key_count, source,
+                                               push->rate_scale, push->clock, error);
+    if (status == STATUS_OK && sum) {
+        gradient_ages_hold(&keys->table->ages, &origin, push->clock);
+    } else if (status == STATUS_OK) {
+        gradient_ages_applied(&keys->table->ages, &origin, shard->now_ns);
+    }
+    return status;
 }
 
 static void reply_push(const struct shard_request *request, bool repeated)
@@ -126,7 +148,7 @@ enum status shard_push(struct shard *shard, const struct shard_request *request,
         if (keys.part.phase == BLOCK_DONE) reply_push(request, true);
         return STATUS_OK;
     }
-    status = take_push(shard, push, &keys, &source, error);
+    status = take_push(shard, request, &keys, &source, error);
     if (block) shard_memory_leave(&keys.part, status == STATUS_OK);
     if (status != STATUS_OK) return status;
     done(shard, request);
@@ -255,9 +277,11 @@ static void apply_sums(struct shard *shard)
     uint64_t clock = training ? shard->staleness.clock_min : UINT64_MAX;
     for (uint32_t i = 0; i < shard->table_count; i++) {
         struct shard_table *table = &shard->tables[i];
+        uint32_t open = table->sums.count;
         if (!gradient_sums_due(&table->sums, clock)) continue;
         shard_log_sums_applied(shard, table, clock);
         shard->refused += gradient_sums_apply(&table->sums, table->table, clock);
+        gradient_ages_release(&table->ages, clock, open - table->sums.count, shard->now_ns);
     }
 }
 

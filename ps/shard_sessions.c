@@ -8,7 +8,7 @@
 #include "ps/shard_state.h"
 #include "ps/table_spec.h"
 
-#define SESSIONS_MAGIC UINT64_C(0x3153455353544e41) /* "ANTSSES1" */
+#define SESSIONS_MAGIC UINT64_C(0x3253455353544e41) /* "ANTSSES2" */
 
 /* Writes when `data` is there, else counts. */
 struct writer {
@@ -47,6 +47,7 @@ static void put_clock(struct writer *writer, uint32_t table, const struct clock_
 static void put_all(struct writer *writer, const struct shard *shard)
 {
     put_u64(writer, SESSIONS_MAGIC);
+    put_u64(writer, shard->sessions.expired_highest);
     put_u64(writer, shard->sessions.count);
     for (uint32_t i = 0; i < shard->sessions.count; i++) {
         const struct session *session = &shard->sessions.items[i];
@@ -104,6 +105,7 @@ static enum status load_sessions(struct shard *shard, struct reader *reader)
 {
     uint64_t magic = 0, count = 0;
     if (!get_u64(reader, &magic) || magic != SESSIONS_MAGIC) return STATUS_CORRUPT;
+    if (!get_u64(reader, &shard->sessions.expired_highest)) return STATUS_CORRUPT;
     if (!get_u64(reader, &count) || count > SESSIONS_MAX) return STATUS_CORRUPT;
     for (uint64_t i = 0; i < count; i++) {
         uint64_t id = 0;

@@ -3,6 +3,7 @@
 #define ANTHILL_PS_SHARD_STATE_H
 
 #include "ps/change_log.h"
+#include "ps/gradient_ages.h"
 #include "ps/gradient_sums.h"
 #include "ps/session_set.h"
 #include "ps/shard.h"
@@ -18,10 +19,12 @@ struct shard_table {
     struct table *table;
     struct gradient_sums sums; /* bsp */
     struct row_events events;  /* of this request, while changes are logged */
+    struct gradient_ages ages;
 };
 
 struct shard {
     struct shard_options options;
+    uint64_t now_ns;      /* of the last call that said it */
     uint64_t map_version; /* 0: any */
     struct shard_table *tables;
     uint32_t table_count, table_capacity;
@@ -36,6 +39,7 @@ struct shard {
     uint64_t
         *block_keys; /* [SHARED_BLOCK_KEYS_MAX], and as many positions behind; NULL: none yet */
     uint64_t pulls, pushes, pulled_rows, pushed_rows, repeated_pushes, refused;
+    uint64_t sessions_expired;
 };
 
 /* ---- requests ------------------------------------------------------------------------------- */

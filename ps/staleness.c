@@ -58,6 +58,11 @@ void staleness_leave(struct staleness *staleness, uint64_t session)
     update_min(staleness);
 }
 
+bool staleness_trains(const struct staleness *staleness, uint64_t session)
+{
+    return find(staleness, session) != NULL;
+}
+
 uint64_t staleness_clock(const struct staleness *staleness, uint64_t session)
 {
     const struct trainer *trainer = find(staleness, session);

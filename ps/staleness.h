@@ -35,6 +35,9 @@ void staleness_raise(struct staleness *staleness, uint64_t clock);
 /* It holds nobody up any more. A session that does not train: nothing happens. */
 void staleness_leave(struct staleness *staleness, uint64_t session);
 
+/* True when the session trains. */
+bool staleness_trains(const struct staleness *staleness, uint64_t session);
+
 /* The session's clock; clock_min when it does not train. */
 uint64_t staleness_clock(const struct staleness *staleness, uint64_t session);
 

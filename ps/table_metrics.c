@@ -7,6 +7,7 @@
 
 #include "common/check.h"
 #include "common/metrics.h"
+#include "ps/gradient_ages.h"
 #include "ps/table.h"
 #include "ps/table_spec.h"
 
@@ -36,11 +37,30 @@ static const struct field {
      offsetof(struct table_stats, sighted), false},
 };
 
+static const struct age_field {
+    const char *name, *help;
+    size_t offset; /* in struct gradient_ages */
+    const double *bounds;
+} age_fields[] = {
+    {"anthill_ps_gradient_staleness_updates",
+     "Updates of the table between a gradient's pull and its application",
+     offsetof(struct gradient_ages, by_updates), GRADIENT_AGES_COUNTS},
+    {"anthill_ps_gradient_staleness_clocks",
+     "Clocks by which a gradient's pull was ahead of the slowest trainer",
+     offsetof(struct gradient_ages, by_clocks), GRADIENT_AGES_COUNTS},
+    {"anthill_ps_gradient_staleness_seconds", "Time between a gradient's pull and its application",
+     offsetof(struct gradient_ages, by_seconds), GRADIENT_AGES_SECONDS},
+};
+
+enum { AGE_FIELDS = sizeof age_fields / sizeof *age_fields };
+
 enum { FIELDS = sizeof fields / sizeof *fields };
 
 struct table_account {
     struct metric *metrics[FIELDS];
     struct table_stats last; /* what the counters have been told of */
+    struct metric *ages[AGE_FIELDS];
+    struct age_histogram last_ages[AGE_FIELDS];
 };
 
 void table_metrics_deinit(struct table_metrics *metrics)
@@ -76,11 +96,29 @@ static void account_register(struct table_metrics *metrics, const char *table)
                                   ? metrics_gauge(fields[i].name, labels, fields[i].help)
                                   : metrics_counter(fields[i].name, labels, fields[i].help);
     }
+    for (unsigned i = 0; i < AGE_FIELDS; i++) {
+        account->ages[i] = metrics_histogram(age_fields[i].name, labels, age_fields[i].help,
+                                             age_fields[i].bounds, AGE_BOUNDS);
+    }
 }
 
 static uint64_t value_of(const struct table_stats *stats, const struct field *field)
 {
     return *(const uint64_t *)(const void *)((const char *)stats + field->offset);
+}
+
+static void update_ages(struct table_account *account, const struct gradient_ages *ages)
+{
+    for (unsigned i = 0; i < AGE_FIELDS; i++) {
+        const char *place = (const char *)ages + age_fields[i].offset;
+        struct age_histogram now = *(const struct age_histogram *)(const void *)place;
+        struct age_histogram *last = &account->last_ages[i];
+        uint64_t more[AGE_BOUNDS + 1];
+        for (unsigned j = 0; j <= AGE_BOUNDS; j++)
+            more[j] = now.counts[j] - last->counts[j];
+        metric_observe_counts(account->ages[i], more, now.sum - last->sum);
+        *last = now;
+    }
 }
 
 void table_metrics_update(struct table_metrics *metrics, const struct shard *shard)
@@ -102,5 +140,6 @@ void table_metrics_update(struct table_metrics *metrics, const struct shard *sha
             }
         }
         account->last = stats;
+        update_ages(account, shard_table_ages(shard, i));
     }
 }

@@ -1,5 +1,6 @@
 #include "worker/feed.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -16,8 +17,9 @@
 #include "graph/neighbor_sampler.h"
 #include "ps/client/control.h"
 
-#define ITEMS      5 /* batches between sampling and computing; the trainer holds two of them */
-#define LEASES_MAX 2 /* one being computed, one being sampled */
+#define ITEMS       5   /* batches between sampling and computing; the trainer holds two of them */
+#define ENTRY_TURNS 500 /* of a millisecond */
+#define LEASES_MAX  2   /* one being computed, one being sampled */
 
 struct feed {
     struct feed_options options;
@@ -25,8 +27,9 @@ struct feed {
     const uint64_t *train_ids;
     uint64_t train_count;
     struct queue *free_items, *ready;
-    atomic_bool waits;   /* for a lease */
-    atomic_bool stopped; /* by feed_stop */
+    atomic_bool waits;               /* for a lease */
+    atomic_bool takes_turn, entered; /* see feed_takes_turn */
+    atomic_bool stopped;             /* by feed_stop */
     struct feed_item items[ITEMS];
     pthread_t thread;
     enum status status;
@@ -43,12 +46,23 @@ float feed_rate_scale(const struct config *config, double progress)
     return schedule_factor(&schedule, progress);
 }
 
+/* While the trainer enters or leaves the clock another request would get the same answer. */
+static void await_entry(struct feed *feed, bool takes_turn)
+{
+    atomic_store(&feed->takes_turn, takes_turn);
+    for (unsigned i = 0; i < ENTRY_TURNS && !atomic_load(&feed->stopped); i++) {
+        if (!takes_turn || atomic_load(&feed->entered)) return;
+        poll(NULL, 0, 1);
+    }
+}
+
 /* Asks for a lease until one is granted or the run ends. */
 static enum status next_lease(struct feed *feed, struct control *control,
                               Anthill__LeaseReply *grant, struct error *error)
 {
     for (;;) {
         Anthill__LeaseRequest request = ANTHILL__LEASE_REQUEST__INIT;
+        request.entered = atomic_load(&feed->entered);
         Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
         envelope.body_case = ANTHILL__ENVELOPE__BODY_LEASE_REQUEST;
         envelope.lease_request = &request;
@@ -66,6 +80,7 @@ static enum status next_lease(struct feed *feed, struct control *control,
         if (atomic_load(&feed->stopped) || program_stop_requested()) {
             return error_set(error, STATUS_STOPPED, "the trainer has ended, or was asked to");
         }
+        await_entry(feed, grant->takes_turn);
     }
 }
 
@@ -232,6 +247,16 @@ bool feed_next(struct feed *feed, uint64_t timeout_ns, struct feed_item **item)
 bool feed_waits_for_lease(struct feed *feed)
 {
     return atomic_load(&feed->waits) && queue_count(feed->ready) == 0;
+}
+
+bool feed_takes_turn(struct feed *feed)
+{
+    return atomic_load(&feed->takes_turn);
+}
+
+void feed_entered(struct feed *feed, bool entered)
+{
+    atomic_store(&feed->entered, entered);
 }
 
 void feed_release(struct feed *feed, struct feed_item *item)

@@ -49,6 +49,12 @@ bool feed_next(struct feed *feed, uint64_t timeout_ns, struct feed_item **item);
 
 /* True while the feed has asked for a lease and none has been granted. */
 bool feed_waits_for_lease(struct feed *feed);
+
+/* Workers that take turns: the coordinator wants this one in the clock (false: out of it), and what
+ * the trainer says to that. */
+bool feed_takes_turn(struct feed *feed);
+void feed_entered(struct feed *feed, bool entered);
+
 void feed_release(struct feed *feed, struct feed_item *item);
 
 /* After *item was NULL: STATUS_OK when the run is over, else why not. */

@@ -245,6 +245,9 @@ struct held_lease *lease_keeper_add(struct lease_keeper *keeper, const Anthill__
     lease->epoch = grant->epoch;
     lease->begin = grant->begin;
     lease->end = grant->end;
+    lease->takes_turn = grant->takes_turn;
+    lease->clock = grant->clock;
+    lease->clock_after = grant->clock_after;
     lease->evaluates = grant->kind == ANTHILL__LEASE_KIND__LEASE_EVALUATE;
     pthread_mutex_lock(&keeper->mutex);
     CHECK(keeper->held_count < HELD_MAX);

@@ -22,8 +22,10 @@ struct lease_metric {
 struct held_lease {
     uint64_t id, epoch, begin, end;
     bool evaluates;
-    atomic_bool lost;         /* given to another: what is left of it need not be done */
-    atomic_ullong seeds_done; /* for the progress line */
+    bool takes_turn;             /* its gradients belong to a fixed clock: */
+    uint64_t clock, clock_after; /* see LeaseReply */
+    atomic_bool lost;            /* given to another: what is left of it need not be done */
+    atomic_ullong seeds_done;    /* for the progress line */
     struct lease_metric metrics[LEASE_METRICS_MAX];
     uint32_t metric_count;
 };

@@ -34,6 +34,8 @@ struct trainer {
     uint64_t floats;
     float *values, *grads;        /* [floats] all weights and their gradients */
     struct embedding_pulls *rows; /* NULL: the model has no embeddings */
+    bool takes_turns;             /* workers do, in this run */
+    bool entered;                 /* then: it is in the clock */
     bool looks_ahead;
     struct feed_item *ahead; /* the item after the present one, whose rows are being pulled */
     struct row_buffer row_grads[2]; /* in turn, since a push borrows them */
@@ -81,15 +83,31 @@ static void row_buffer_deinit(struct trainer *trainer, struct row_buffer *buffer
     if (buffer->floats != NULL) client_memory_free(trainer->client, buffer->floats);
 }
 
-/* The next item. While the feed itself waits for a lease this worker holds nobody up. */
+/* The feed has nothing yet. While it waits for a lease this worker holds nobody up; one that takes
+ * turns is in the clock for as long as the coordinator counts on it. */
+static enum status wait_for_item(struct trainer *trainer, struct error *error)
+{
+    if (!trainer->takes_turns) {
+        return feed_waits_for_lease(trainer->feed) ? client_idle(trainer->client, error)
+                                                   : client_poll(trainer->client, error);
+    }
+    bool wanted = feed_takes_turn(trainer->feed);
+    if (wanted == trainer->entered) return client_poll(trainer->client, error);
+    trainer->entered = wanted;
+    enum status status =
+        wanted ? client_enter(trainer->client, error) : client_idle(trainer->client, error);
+    if (status == STATUS_OK) feed_entered(trainer->feed, wanted);
+    return status;
+}
+
+/* The next item. */
 static enum status next_item(struct trainer *trainer, struct feed_item **item, struct error *error)
 {
     uint64_t mark_ns = clock_now_ns();
     enum status status = STATUS_OK;
     *item = NULL;
     while (status == STATUS_OK && !feed_next(trainer->feed, 2 * NS_PER_MS, item)) {
-        status = feed_waits_for_lease(trainer->feed) ? client_idle(trainer->client, error)
-                                                     : client_poll(trainer->client, error);
+        status = wait_for_item(trainer, error);
     }
     stage_end(trainer->wait_seconds, &mark_ns);
     return status;
@@ -145,7 +163,12 @@ static enum status push(struct trainer *trainer, const struct feed_item *item,
                              item->batch.input_count, embedding_grads->floats, item->rate_scale,
                              &embedding_grads->ticket, error);
     }
-    if (status == STATUS_OK) status = client_advance(trainer->client, error);
+    const struct held_lease *lease = item->lease;
+    if (status == STATUS_OK && !lease->takes_turn) {
+        status = client_advance(trainer->client, error);
+    } else if (status == STATUS_OK && item->last) {
+        status = client_advance_to(trainer->client, lease->clock_after, error);
+    }
     return status == STATUS_OK ? client_poll(trainer->client, error) : status;
 }
 
@@ -175,7 +198,10 @@ static enum status step(struct trainer *trainer, struct feed_item *item, struct 
     struct row_buffer *row_grads = NULL;
     float *embedding, *embedding_grads = NULL;
     size_t floats = (size_t)item->batch.input_count * trainer->embedding_dim;
-    enum status status = pull(trainer, item, &embedding, error);
+    enum status status = STATUS_OK;
+    if (item->lease->takes_turn)
+        status = client_advance_to(trainer->client, item->lease->clock, error);
+    if (status == STATUS_OK) status = pull(trainer, item, &embedding, error);
     if (status == STATUS_OK) status = look_ahead(trainer, item, error);
     uint64_t mark_ns = clock_now_ns();
     if (status == STATUS_OK && embedding != NULL) {
@@ -233,7 +259,7 @@ static enum status evaluate(struct trainer *trainer, struct held_lease *lease, s
         .weights_table = trainer->weights_table,
         .embeddings_table = trainer->embeddings_table,
     };
-    enum status status = client_idle(trainer->client, error);
+    enum status status = trainer->takes_turns ? STATUS_OK : client_idle(trainer->client, error);
     if (status != STATUS_OK) return status;
     struct evaluation evaluation;
     status = set_encoding(trainer, ANTHILL__ENCODING__ENCODING_F32, error);
@@ -366,6 +392,7 @@ enum status trainer_run(const struct trainer_options *options, struct error *err
 {
     struct trainer trainer = {
         .options = options,
+        .takes_turns = options->config->consistency.clock_batches > 0,
         .embedding_dim = model_embedding_dim(options->model),
         .floats = model_floats(options->model),
     };

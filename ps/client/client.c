@@ -478,6 +478,24 @@ enum status client_advance(struct client *client, struct error *error)
     return client_poll(client, error);
 }
 
+enum status client_advance_to(struct client *client, uint64_t clock, struct error *error)
+{
+    client_core_advance_to(client->core, clock);
+    return client_poll(client, error);
+}
+
+static enum status ended_entry(struct client_core *core, uint64_t ticket, struct error *error)
+{
+    (void)ticket;
+    return client_core_entered(core, error);
+}
+
+enum status client_enter(struct client *client, struct error *error)
+{
+    client_core_enter(client->core);
+    return wait_until(client, ended_entry, 0, error);
+}
+
 enum status client_idle(struct client *client, struct error *error)
 {
     client_core_idle(client->core);

@@ -132,14 +132,28 @@ enum status client_scan(struct client *client, uint32_t table, struct client_sca
 
 /* Waits until the request has ended.
  *   errors   STATUS_UNAVAILABLE "server 1 shard 0 at tcp://... has not answered for 30 s";
+ *            STATUS_EXPIRED for a push, assignment or deletion of which nobody knows whether it was
+ *            done: this process did not run for so long that a shard has forgotten its session;
+ *            requests after it go on
  *            STATUS_STOPPED when program_stop_requested */
 enum status client_wait(struct client *client, uint64_t ticket, struct error *error) MUST_CHECK;
 
-/* Waits for every push, assignment and deletion under way. */
+/* Waits for every push, assignment and deletion under way, and for the clock's advances: where
+ * every trainer has done so, what bsp has summed is in the rows. */
 enum status client_flush(struct client *client, struct error *error) MUST_CHECK;
 
 /* This client has pushed all of its clock; the clock rises by one. Does not wait for answers. */
 enum status client_advance(struct client *client, struct error *error) MUST_CHECK;
+
+/* The same, up to `clock`, which the caller counts; a lower one than the client's changes nothing.
+ * After client_enter. */
+enum status client_advance_to(struct client *client, uint64_t clock,
+                              struct error *error) MUST_CHECK;
+
+/* Waits until this client is in the clock on every shard: from now on others wait for it. Pulls
+ * enter by themselves; this is for who has to be there before the first of them.
+ *   errors   as client_wait */
+enum status client_enter(struct client *client, struct error *error) MUST_CHECK;
 
 /* While it has nothing to train it holds nobody up; the next pull enters again at the slowest
  * trainer's clock. */

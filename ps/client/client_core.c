@@ -81,6 +81,19 @@ static void request_fail(struct client_core *core, struct request *request, bool
     }
 }
 
+/* Remembers when the rows of a pull were read. */
+static void pull_answered(struct client_core *core, const struct part *part,
+                          const struct message *message)
+{
+    const Anthill__PullReply *reply = message->envelope->pull_reply;
+    const struct pull_moment moment = {.updates = reply->updates,
+                                       .ns = reply->at_ns,
+                                       .clock_min = reply->clock_min,
+                                       .incarnation = core->links[part->link].incarnation};
+    pull_moments_answered(&core->moments, core->cut.link_count, part->request->ticket, part->table,
+                          part->link, &moment);
+}
+
 /* Takes a part that is in no list any more. `message` is the answer, NULL when it failed. */
 static void part_end(struct client_core *core, struct part *part, const struct message *message,
                      enum status status, struct error *error)
@@ -89,6 +102,7 @@ static void part_end(struct client_core *core, struct part *part, const struct m
     part->ended = true;
     if (status == STATUS_OK && part->kind == PART_PULL && request != NULL) {
         status = request_put_rows(request, part, message, error);
+        if (status == STATUS_OK && !part->read_only) pull_answered(core, part, message);
     }
     if (status == STATUS_OK && part->kind == PART_SCAN && request != NULL) {
         status = request_put_keys(request, part, message, core->cut.link_count, error);
@@ -184,6 +198,7 @@ void client_core_destroy(struct client_core *core)
         client_link_deinit(&core->links[i]);
     }
     part_pool_deinit(&core->shared.pool);
+    pull_moments_deinit(&core->moments);
     client_blocks_deinit(&core->shared.blocks);
     while (core->shared.table_count > 0) {
         tables_remove_last(core);
@@ -212,6 +227,10 @@ enum status client_core_joined(struct client_core *core, struct error *error)
 
 void client_core_tick(struct client_core *core, uint64_t now_ns)
 {
+    if (core->now_ns != 0 && now_ns > core->now_ns + LINK_SECOND_NS) {
+        for (uint32_t i = 0; i < core->cut.link_count; i++)
+            client_link_slept(&core->links[i], now_ns - core->now_ns - LINK_SECOND_NS);
+    }
     core->now_ns = now_ns;
     lingering_tick(core);
     bool look_for_expired = now_ns >= core->expiry_due_ns;
@@ -245,6 +264,8 @@ void client_core_receive(struct client_core *core, uint64_t now_ns, uint32_t sou
     struct part *part =
         client_link_receive(&core->links[source], &core->shared, now_ns, message, &status, &error);
     if (part != NULL) part_end(core, part, message, status, &error);
+    while ((part = client_link_take_lost(&core->links[source], &core->shared, &error)) != NULL)
+        part_end(core, part, NULL, error.status, &error);
 }
 
 struct message *client_core_output(struct client_core *core, uint32_t target)
@@ -402,8 +423,9 @@ enum status client_core_ended(struct client_core *core, uint64_t ticket, struct 
         if (error != NULL) *error = core->error;
         return core->status;
     }
-    return request != NULL || (ticket == core->opening_ticket && ticket != 0) ? STATUS_BUSY
-                                                                              : STATUS_OK;
+    if (request != NULL || (ticket == core->opening_ticket && ticket != 0)) return STATUS_BUSY;
+    pull_moments_waited(&core->moments, ticket);
+    return STATUS_OK;
 }
 
 enum status client_core_pushes_ended(struct client_core *core, struct error *error)
@@ -420,6 +442,10 @@ enum status client_core_pushes_ended(struct client_core *core, struct error *err
         failed = request;
         memory_used = memory_used || request->parts_left > 0;
     }
+    for (uint32_t i = 0; i < core->cut.link_count; i++) {
+        const struct client_link *link = &core->links[i];
+        under_way |= link->pushes_waiting.count + link->pushes_sent.count > 0;
+    }
     if (memory_used) return STATUS_BUSY;
     if (failed != NULL) return client_core_ended(core, failed->ticket, error);
     if (core->status != STATUS_OK) {
@@ -429,15 +455,28 @@ enum status client_core_pushes_ended(struct client_core *core, struct error *err
     return under_way ? STATUS_BUSY : STATUS_OK;
 }
 
+void client_core_enter(struct client_core *core)
+{
+    client_session_enter(core);
+}
+
+enum status client_core_entered(struct client_core *core, struct error *error)
+{
+    enum status status = client_core_joined(core, error);
+    return status == STATUS_OK && core->trainer != TRAINER_IN ? STATUS_BUSY : status;
+}
+
 void client_core_advance(struct client_core *core)
 {
-    if (!core->options.trains) {
-        core->clock++;
-        return;
-    }
-    client_session_enter(core);
-    core->clock++;
-    for (uint32_t i = 0; i < core->cut.link_count; i++) {
+    if (core->options.trains) client_session_enter(core);
+    client_core_advance_to(core, core->clock + 1);
+}
+
+void client_core_advance_to(struct client_core *core, uint64_t clock)
+{
+    if (clock <= core->clock) return;
+    core->clock = clock;
+    for (uint32_t i = 0; core->options.trains && i < core->cut.link_count; i++) {
         client_link_add(&core->links[i], client_session_advance(core, i));
     }
 }

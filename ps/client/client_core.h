@@ -122,10 +122,15 @@ enum status client_core_scan(struct client_core *core, uint32_t table, struct cl
 
 /* STATUS_OK: ended well, or asked before; STATUS_BUSY: under way; else how it failed (once). */
 enum status client_core_ended(struct client_core *core, uint64_t ticket, struct error *error);
-/* The same for all pushes, assignments and deletions together. */
+/* The same for all pushes, assignments, deletions and advances together. */
 enum status client_core_pushes_ended(struct client_core *core, struct error *error);
 
 void client_core_advance(struct client_core *core);
+/* As client_advance_to. */
+void client_core_advance_to(struct client_core *core, uint64_t clock);
+/* Enters the clock; STATUS_OK: it has on every shard. */
+void client_core_enter(struct client_core *core);
+enum status client_core_entered(struct client_core *core, struct error *error);
 void client_core_idle(struct client_core *core);
 
 /* Leaves the run: shards and coordinator are told. client_core_left when all have heard it. What is

@@ -102,6 +102,7 @@ static bool is_sequenced(const struct part *part)
 
 void client_link_add(struct client_link *link, struct part *part)
 {
+    part->order = ++link->order;
     part_list_append(is_sequenced(part) ? &link->pushes_waiting : &link->pulls_waiting, part);
 }
 
@@ -163,7 +164,17 @@ static void send_hello(struct client_link *link, struct client_shared *shared, u
     link->hello_delay_ns = RESEND_NS;
     link->hello_due_ns = now_ns + link->hello_delay_ns;
     if (link->waiting_ns == 0) link->waiting_ns = now_ns;
-    client_message_hello(link, shared, link->hello_tables);
+    client_message_hello(link, shared, link->hello_id, link->hello_tables);
+}
+
+/* Tells the shard of an idle client that it is there. The answer is of no interest: what is wrong
+ * is found out when there is something to ask for. */
+static void keep_session(struct client_link *link, struct client_shared *shared, uint64_t now_ns)
+{
+    uint64_t last_ns = link->heard_ns > link->kept_ns ? link->heard_ns : link->kept_ns;
+    if (now_ns - last_ns < LINK_KEEP_NS || !client_link_idle(link)) return;
+    link->kept_ns = now_ns;
+    client_message_hello(link, shared, HELLO_ID_BIT | ++shared->hello_serial, 0);
 }
 
 static bool may_send_sequenced(const struct client_link *link, const struct part *part)
@@ -175,6 +186,15 @@ static bool may_send_sequenced(const struct client_link *link, const struct part
     return link->sequence_next - oldest->sequence < LINK_SEQUENCES_MAX;
 }
 
+/* The first waiting part that changes rows; its order is the lowest of them. */
+static const struct part *first_change(const struct client_link *link)
+{
+    const struct part *part = link->pushes_waiting.head;
+    while (part != NULL && part->kind == PART_ADVANCE)
+        part = part->next;
+    return part;
+}
+
 static void send_waiting(struct client_link *link, struct client_shared *shared, uint64_t now_ns)
 {
     for (struct part *part; (part = link->pushes_waiting.head) != NULL;) {
@@ -184,9 +204,11 @@ static void send_waiting(struct client_link *link, struct client_shared *shared,
         part_list_append(&link->pushes_sent, part);
         send_part(link, shared, part, now_ns);
     }
+    const struct part *change = first_change(link);
     for (struct part *part = link->pulls_waiting.head, *next; part != NULL; part = next) {
         next = part->next;
         if (link->pulls_sent.count >= LINK_PULLS_MAX) break;
+        if (change != NULL && change->order < part->order) break;
         if (part->awaits_entry) continue;
         part_list_remove(&link->pulls_waiting, part);
         part_list_append(&link->pulls_sent, part);
@@ -260,6 +282,9 @@ static void check_silence(struct client_link *link, const struct client_shared *
 void client_link_tick(struct client_link *link, struct client_shared *shared, uint64_t now_ns)
 {
     if (link->status != STATUS_OK) return;
+    /* A shard that may have forgotten the session is asked for it before pushes go out. */
+    bool stale = link->state == LINK_OPEN && now_ns - link->heard_ns > LINK_STALE_NS;
+    if (stale && !client_link_idle(link)) close_session(link);
     bool opens = link->state != LINK_OPEN || link->tables_open < shared->table_count;
     if (opens && link->hello_id == 0 && now_ns >= link->hello_due_ns) {
         send_hello(link, shared, now_ns);
@@ -267,7 +292,7 @@ void client_link_tick(struct client_link *link, struct client_shared *shared, ui
     /* While older messages cannot leave, copies would only pile up behind them. */
     bool clogged = link->outbox.count > link->outbox_sent;
     if (link->hello_id != 0 && now_ns >= link->hello_due_ns && !clogged) {
-        client_message_hello(link, shared, link->hello_tables);
+        client_message_hello(link, shared, link->hello_id, link->hello_tables);
         shared->map_wanted = true;
         if (link->hello_delay_ns < RESEND_MAX_NS) link->hello_delay_ns += RESEND_NS;
         link->hello_due_ns = now_ns + link->hello_delay_ns;
@@ -279,6 +304,7 @@ void client_link_tick(struct client_link *link, struct client_shared *shared, ui
             send_again(link, shared, &link->pulls_sent, now_ns);
         }
         send_waiting(link, shared, now_ns);
+        if (link->hello_id == 0 && !clogged) keep_session(link, shared, now_ns);
     }
     check_silence(link, shared, now_ns);
 }
@@ -304,8 +330,57 @@ static void repeat_all(struct client_link *link, struct client_shared *shared, b
     link->due_ns = 0;
 }
 
-/* A shard that has restarted has forgotten that this session trains, unless its checkpoint says so:
- * say it before the pushes come again. */
+/* The shard was not asked for so long that it has forgotten the session, and with it which pushes
+ * it has applied: those without an answer end, and are never sent again. Advances are, since one
+ * too many is harmless. */
+static void session_forgotten(struct client_link *link)
+{
+    close_session(link);
+    link->known = false;
+    link->forgotten = true;
+    for (struct part *part; (part = link->pushes_sent.tail) != NULL;) {
+        part_list_remove(&link->pushes_sent, part);
+        if (part->kind == PART_ADVANCE) {
+            part->copies = 0;
+            part_list_prepend(&link->pushes_waiting, part);
+        } else {
+            part_list_prepend(&link->lost, part);
+        }
+    }
+    link->lost_count = link->lost.count;
+}
+
+struct part *client_link_take_lost(struct client_link *link, const struct client_shared *shared,
+                                   struct error *error)
+{
+    struct part *part = link->lost.head;
+    if (part == NULL) return NULL;
+    part_list_remove(&link->lost, part);
+    error_set(error, STATUS_EXPIRED,
+              "server %u shard %u at %s has forgotten session %llu after a long silence: a push of "
+              "table %s, one of %u without an answer, may or may not have been applied",
+              link->server, link->shard, link->endpoint, (unsigned long long)shared->session,
+              shared->tables[part->table]->name, link->lost_count);
+    return part;
+}
+
+void client_link_slept(struct client_link *link, uint64_t ns)
+{
+    if (link->waiting_ns == 0) return;
+    if (link->waiting_ns < link->heard_ns) link->waiting_ns = link->heard_ns;
+    link->waiting_ns += ns;
+    if (link->refused_ns != 0) link->refused_ns += ns;
+    const struct part_list *lists[2] = {&link->pushes_sent, &link->pulls_sent};
+    for (unsigned i = 0; i < 2; i++) {
+        for (struct part *part = lists[i]->head; part != NULL; part = part->next) {
+            part->first_sent_ns += ns;
+            if (part->refused_ns != 0) part->refused_ns += ns;
+        }
+    }
+}
+
+/* A shard that has restarted or forgotten the session does not know that it trains: say
+ * it before the pushes come again. */
 static void enter_again(struct client_link *link, struct client_shared *shared, uint64_t now_ns)
 {
     const struct part *newest = link->pushes_sent.tail;
@@ -325,6 +400,7 @@ static void handle_hello_reply(struct client_link *link, struct client_shared *s
     uint32_t table_count = link->hello_tables;
     bool was_open = link->state == LINK_OPEN;
     bool restarted = link->incarnation != 0 && link->incarnation != reply->incarnation;
+    bool enters = (restarted || link->forgotten) && shared->trains;
     link->hello_id = 0;
     link->hello_due_ns = 0;
     link->refused_ns = 0;
@@ -350,11 +426,13 @@ static void handle_hello_reply(struct client_link *link, struct client_shared *s
     }
     link->tables_open = table_count;
     link->state = LINK_OPEN;
+    link->known = true;
+    link->forgotten = false;
     link->incarnation = reply->incarnation;
     if (reply->sequence_next > link->sequence_next) link->sequence_next = reply->sequence_next;
     shared->restarts += restarted;
     repeat_all(link, shared, restarted, now_ns);
-    if (restarted && shared->trains) enter_again(link, shared, now_ns);
+    if (enters) enter_again(link, shared, now_ns);
 }
 
 /* Not STATUS_BUSY, which says of a request that it is under way. */
@@ -372,6 +450,10 @@ static void handle_hello_error(struct client_link *link, struct client_shared *s
 {
     struct error error;
     enum status status = wire_error(envelope, &error);
+    if (status == STATUS_EXPIRED && link->known) {
+        session_forgotten(link);
+        return;
+    }
     if (link->refused_ns == 0) link->refused_ns = now_ns;
     if (status == STATUS_BUSY && now_ns - link->refused_ns < shared->timeout_ns) {
         shared->map_wanted = true;

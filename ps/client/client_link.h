@@ -3,7 +3,8 @@
  *
  * Sequenced parts (pushes and advances) go out in their order. At most LINK_SEQUENCES_MAX numbers
  * lie between the oldest unanswered one and the newest, so that the shard's window of 64 knows each
- * of them. An advance waits for the pushes before it to be answered, and holds back those after. */
+ * of them. An advance waits for the pushes before it to be answered, and holds back those after. A
+ * pull goes out behind the pushes that were added before it: its rows show them. */
 #ifndef ANTHILL_PS_CLIENT_CLIENT_LINK_H
 #define ANTHILL_PS_CLIENT_CLIENT_LINK_H
 
@@ -18,6 +19,10 @@
 #define LINK_SECOND_NS     UINT64_C(1000000000)
 #define LINK_SEQUENCES_MAX 62 /* two of the window's 64 are left for entering again */
 #define LINK_PULLS_MAX     64 /* under way at once */
+/* Shards forget sessions that are silent for 600 s. An idle client says so often that it is there;
+ * after so long without a word of the shard it may be too late. */
+#define LINK_KEEP_NS  (120 * LINK_SECOND_NS)
+#define LINK_STALE_NS (300 * LINK_SECOND_NS)
 
 /* What the links of a client share; client_core owns it. */
 struct client_shared {
@@ -56,14 +61,20 @@ struct client_link {
     uint64_t hello_due_ns, hello_delay_ns;
     uint64_t refused_ns; /* since when Hello is answered STATUS_BUSY; 0: it is not */
     struct error busy;   /* why the shard said so last, to Hello or to a part */
+    bool known;          /* the shard has had the session open, and has not said it is forgotten */
+    bool forgotten;      /* it has said so, and the session is not open again */
+    uint32_t lost_count; /* pushes that were unanswered then */
+    uint64_t kept_ns;    /* when it was last told that an idle client is there */
     uint64_t heard_ns;   /* when the shard last said anything */
     uint64_t waiting_ns; /* since when something is unanswered; 0: nothing is */
     uint64_t due_ns;     /* nothing is to be sent again before */
     uint64_t sequence_next;
+    uint64_t order; /* of the part that was added last */
     uint64_t clock; /* of the session on this shard, as last answered */
     struct part_list pulls_waiting, pulls_sent, pushes_waiting, pushes_sent;
-    struct outbox outbox; /* to be sent; */
-    unsigned outbox_sent; /* the first so many are */
+    struct part_list lost; /* sent before the shard forgot the session: they end */
+    struct outbox outbox;  /* to be sent; */
+    unsigned outbox_sent;  /* the first so many are */
     /* Set when everything on this link has to end: the shard is silent or refuses the session. */
     enum status status;
     struct error error;
@@ -89,6 +100,15 @@ void client_link_tick(struct client_link *link, struct client_shared *shared, ui
 struct part *client_link_receive(struct client_link *link, struct client_shared *shared,
                                  uint64_t now_ns, const struct message *message,
                                  enum status *status, struct error *error);
+
+/* The next push, assignment or deletion of which nobody will know whether it was done, because the
+ * shard has forgotten the session, taken out, with the reason; NULL: none. To be asked after each
+ * message. */
+struct part *client_link_take_lost(struct client_link *link, const struct client_shared *shared,
+                                   struct error *error);
+
+/* The process did not run for so long: that was no silence of the shard. */
+void client_link_slept(struct client_link *link, uint64_t ns);
 
 /* Takes a part out of its list. */
 void client_link_remove(struct client_link *link, struct part *part);

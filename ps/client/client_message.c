@@ -11,16 +11,19 @@ static void put(struct client_link *link, const struct client_shared *shared,
     outbox_put(&link->outbox, 0, envelope, payload, payload_count);
 }
 
-void client_message_hello(struct client_link *link, struct client_shared *shared,
+void client_message_hello(struct client_link *link, struct client_shared *shared, uint64_t id,
                           uint32_t table_count)
 {
+    const struct part *oldest = link->pushes_sent.head;
     Anthill__Hello hello = ANTHILL__HELLO__INIT;
     hello.n_tables = table_count;
     hello.tables = shared->tables;
+    hello.known = link->known;
+    hello.sequence_first = oldest != NULL ? oldest->sequence : link->sequence_next;
     bool same_host = strncmp(link->endpoint, "ipc://", 6) == 0;
     if (same_host && shared->blocks.base != NULL) hello.memory = &shared->blocks.where;
     Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
-    envelope.request = link->hello_id;
+    envelope.request = id;
     envelope.body_case = ANTHILL__ENVELOPE__BODY_HELLO;
     envelope.hello = &hello;
     put(link, shared, &envelope, NULL, 0);
@@ -58,6 +61,12 @@ static void put_push(struct client_link *link, const struct client_shared *share
     push.clock = part->clock;
     push.rate_scale = part->rate_scale;
     push.block = part->block;
+    push.continues = part->continues;
+    if (part->pulled.incarnation == link->incarnation) {
+        push.pulled_updates = part->pulled.updates;
+        push.pulled_ns = part->pulled.ns;
+        push.pulled_clock_min = part->pulled.clock_min;
+    }
     envelope->body_case = ANTHILL__ENVELOPE__BODY_PUSH;
     envelope->push = &push;
     if (part->block != 0) {

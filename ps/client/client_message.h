@@ -4,8 +4,8 @@
 
 #include "ps/client/client_link.h"
 
-/* Hello under link->hello_id, with the first `table_count` tables. */
-void client_message_hello(struct client_link *link, struct client_shared *shared,
+/* Hello under the number `id`, with the first `table_count` tables. */
+void client_message_hello(struct client_link *link, struct client_shared *shared, uint64_t id,
                           uint32_t table_count);
 
 /* A copy of the part; frames share its buffer. */

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "common/wire.h"
+#include "ps/client/pull_moments.h"
 
 struct request;
 
@@ -70,10 +71,13 @@ struct part {
     const uint32_t *positions; /* [key_count] where its rows stand in the request; NULL: */
     uint32_t first;            /* one after the other from here */
     uint64_t clock;
+    uint64_t order;     /* in which the parts of its link were added */
     bool awaits_entry;  /* kept back until the session has entered; `clock` is a guess until then */
     bool enters, leave; /* of an advance */
     bool read_only;
     float rate_scale;
+    struct pull_moment pulled;                /* a push: of the pull that it follows */
+    bool continues;                           /* it is not the first of its push on this shard */
     uint64_t sequence;                        /* push and advance, once sent */
     uint64_t first_sent_ns, due_ns, delay_ns; /* of the next copy */
     uint64_t refused_ns, refused_delay_ns;    /* since when the shard says STATUS_BUSY; 0: not */

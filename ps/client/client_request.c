@@ -140,7 +140,7 @@ static bool make_parts(struct request *request, struct request_cut *cut, struct 
                        const struct part *model, uint32_t link, uint32_t begin, uint32_t end,
                        const uint64_t *keys, struct part_list *made)
 {
-    bool block = request->shares && cut->links[link].memory_mapped;
+    bool block = request->shares && cut->links[link].memory_mapped, first = true;
     while (begin < end) {
         size_t value_bytes;
         uint32_t rows = part_rows(request, begin, end, block, &value_bytes);
@@ -151,6 +151,11 @@ static bool make_parts(struct request *request, struct request_cut *cut, struct 
         part->link = link;
         part->request = request;
         part->key_count = rows;
+        part->continues = !first;
+        first = false;
+        if (part->kind == PART_PUSH) {
+            part->pulled = pull_moments_latest(cut->moments, part->table, link);
+        }
         part->value_bytes = value_bytes;
         part->dim = request->layout->dim;
         part->encoding = request->encoding;

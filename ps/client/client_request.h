@@ -59,7 +59,8 @@ struct request_cut {
     const uint32_t *owners; /* [slot_count] index into links */
     uint32_t slot_count;
     struct client_blocks *blocks; /* of the same client */
-    uint32_t *shard_of;           /* scratch */
+    const struct pull_moments *moments;
+    uint32_t *shard_of; /* scratch */
     uint32_t shard_of_capacity;
     uint32_t *starts; /* [link_count + 1] scratch */
 };

@@ -129,6 +129,7 @@ static void map_take_first(struct client_core *core, const Anthill__SlotMap *map
         .slot_count = map->slot_count,
         .starts = client_session_alloc(count + 1, sizeof *core->cut.starts),
         .blocks = &core->shared.blocks,
+        .moments = &core->moments,
     };
     for (uint32_t i = 0; i < count; i++) {
         client_link_init(&core->links[i], i, map);

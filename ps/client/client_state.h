@@ -27,6 +27,7 @@ struct client_core {
 
     struct client_link *links;
     struct request_cut cut;
+    struct pull_moments moments;
     uint32_t *owners;
 
     struct request *requests;

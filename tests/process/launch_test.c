@@ -1,120 +1,14 @@
 /* Whole runs through launch.sh: the shipped binaries as processes of their own, on Cora. */
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include <arpa/inet.h>
-#include <cmocka.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "common/file.h"
-#include "tests/support/process.h"
+#include "tests/process/launch_fixture.h"
 
 /* What a two-layer GCN reaches on Cora's public split, less three points for a single seed; a
  * model that ignores the graph stays below 0.6. */
 #define CORA_FLOOR 0.785
-
-struct launch {
-    char folder[64];
-    char run_dir[128];
-    char settings[8][192];
-    const char *argv[32];
-    int argc;
-};
-
-static void add(struct launch *launch, const char *argument)
-{
-    assert_true(launch->argc < 31);
-    launch->argv[launch->argc++] = argument;
-}
-
-/* ./launch.sh conf/CONFIG with the run and the graph in a folder of the test's own. */
-static void launch_init(struct launch *launch, const char *config)
-{
-    memset(launch, 0, sizeof *launch);
-    temporary_folder(launch->folder);
-    snprintf(launch->run_dir, sizeof launch->run_dir, "%s/run", launch->folder);
-    snprintf(launch->settings[0], sizeof launch->settings[0], "run.dir=%s", launch->run_dir);
-    snprintf(launch->settings[1], sizeof launch->settings[1], "graph.path=%s/graph",
-             launch->folder);
-    add(launch, "./launch.sh");
-    add(launch, config);
-    add(launch, "--set");
-    add(launch, launch->settings[0]);
-    add(launch, "--set");
-    add(launch, launch->settings[1]);
-}
-
-static void set(struct launch *launch, const char *setting)
-{
-    add(launch, "--set");
-    add(launch, setting);
-}
-
-static void show(const struct process *process)
-{
-    if (process->err != NULL) fprintf(stderr, "%s\n%s\n", process->err, process->out);
-}
-
-static void run_to_the_end(struct launch *launch, struct process *process)
-{
-    int code = process_run(process, source_dir(), 240, launch->argv);
-    if (code != 0) show(process);
-    assert_int_equal(code, 0);
-}
-
-/* The number of complete lines of metrics.jsonl reaches `lines`. */
-struct progress {
-    const char *run_dir;
-    int lines;
-};
-
-static bool has_lines(void *context)
-{
-    const struct progress *progress = context;
-    char path[FILE_PATH_BYTES];
-    char *text = NULL;
-    size_t bytes = 0;
-    if (file_path(path, NULL, "%s/metrics.jsonl", progress->run_dir) != STATUS_OK) return false;
-    if (file_read_all(path, 64 << 20, &text, &bytes, NULL) != STATUS_OK) return false;
-    int lines = 0;
-    for (size_t i = 0; i < bytes; i++)
-        lines += text[i] == '\n';
-    free(text);
-    return lines >= progress->lines;
-}
-
-static void await_progress(const struct launch *launch, int lines)
-{
-    struct progress progress = {.run_dir = launch->run_dir, .lines = lines};
-    assert_true(await(has_lines, &progress, 60));
-}
-
-static int lines_now(const struct launch *launch)
-{
-    struct progress progress = {.run_dir = launch->run_dir, .lines = 1};
-    while (has_lines(&progress))
-        progress.lines++;
-    return progress.lines - 1;
-}
-
-static void kill_role(const struct launch *launch, const char *role)
-{
-    char path[FILE_PATH_BYTES];
-    char *text = NULL;
-    size_t bytes = 0;
-    assert_int_equal(file_path(path, NULL, "%s/pids/%s", launch->run_dir, role), STATUS_OK);
-    assert_int_equal(file_read_all(path, 64, &text, &bytes, NULL), STATUS_OK);
-    assert_int_equal(kill((pid_t)strtol(text, NULL, 10), SIGKILL), 0);
-    free(text);
-}
 
 static void a_run_on_cora_reaches_the_published_accuracy(void **state)
 {

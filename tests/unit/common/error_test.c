@@ -63,7 +63,7 @@ static void every_status_has_a_name_and_an_exit_code(void **state)
     assert_int_equal(status_exit_code(STATUS_BUSY), 75);
     assert_int_equal(status_exit_code(STATUS_DENIED), 77);
     assert_int_equal(status_exit_code(STATUS_CONFIG), 78);
-    for (int status = STATUS_USAGE; status <= STATUS_STOPPED; status++) {
+    for (int status = STATUS_USAGE; status <= STATUS_LAST; status++) {
         int code = status_exit_code((enum status)status);
         assert_in_range(code, 64, 78);
         assert_true(strlen(status_name((enum status)status)) > 0);

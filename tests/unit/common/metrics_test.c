@@ -71,7 +71,7 @@ static void json_quotes_labels_and_knows_histograms(void **state)
     char *json = metrics_render_json();
     assert_true(json[0] == '{' && json[strlen(json) - 1] == '}');
     assert_non_null(strstr(json, "\"anthill_test_j{shard=\\\"7\\\"}\":3"));
-    assert_non_null(strstr(json, "\"anthill_test_jh\":{\"count\":1,\"sum\":4}"));
+    assert_non_null(strstr(json, "\"anthill_test_jh\":{\"count\":1,\"sum\":4,\"le\":{"));
     free(json);
 }
 

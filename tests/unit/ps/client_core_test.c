@@ -335,6 +335,33 @@ static void bsp_trainers_take_the_same_steps_together(void **state)
     take_steps_together(true);
 }
 
+static void a_pull_shows_the_pushes_before_it_though_they_wait_behind_an_advance(void **state)
+{
+    (void)state;
+    struct net net;
+    net_init(&net, 16);
+    struct client_core *core = net_client(&net, true);
+    join_well(&net, core);
+    struct spec_fixture fixture = {0};
+    fixture_sparse(&fixture, "rows", DIM, SGD);
+    uint32_t table = open_table(&net, core, &fixture);
+    uint64_t key = 3, ticket;
+    float row[DIM], grads[DIM] = {1, 1, 1};
+    pull_well(&net, core, table, &key, 1, row);
+    net.loses_answers = true;
+    start_push(&net, core, table, &key, 1, grads);
+    client_core_advance(core);
+    net_step(&net);
+    start_push(&net, core, table, &key, 1, grads);
+    assert_int_equal(client_core_pull(core, table, &key, 1, row, false, &ticket, NULL), STATUS_OK);
+    for (unsigned i = 0; i < 3; i++)
+        net_step(&net);
+    net.loses_answers = false;
+    wait_well(&net, core, ticket);
+    assert_true(row[0] == -2.0f);
+    net_deinit(&net);
+}
+
 static void reading_only_does_not_enter_the_clock(void **state)
 {
     (void)state;
@@ -506,6 +533,7 @@ int main(void)
         cmocka_unit_test(another_spec_of_a_table_is_refused_and_others_go_on),
         cmocka_unit_test(a_refused_push_says_why_once),
         cmocka_unit_test(bsp_trainers_take_the_same_steps_together),
+        cmocka_unit_test(a_pull_shows_the_pushes_before_it_though_they_wait_behind_an_advance),
         cmocka_unit_test(reading_only_does_not_enter_the_clock),
         cmocka_unit_test(leaving_and_entering_at_once_does_not_hang),
         cmocka_unit_test(a_trainer_enters_again_on_a_shard_that_came_back_empty),

@@ -8,10 +8,12 @@
 
 #include "common/clock.h"
 #include "ps/client/client_core.h"
+#include "ps/push_window.h"
 #include "ps/shared_block.h"
 #include "ps/table_spec.h"
 
 enum { SHARDS = 2, CLIENTS_MAX = 3, SLOTS = 16, DIM = 3, KEYS = 50 };
+#define SESSION_IDLE_NS (600 * NS_PER_S)
 enum { MEMORY_BYTES = 1 << 20, HELD_MAX = 512, CANARY = 0x5a, CANARY_STEPS = 50 };
 
 /* Shared memory that a request has, or had: for a while after its end the test has it, and nobody
@@ -33,10 +35,17 @@ struct packet {
     struct message message;
 };
 
+/* Requests with a sequence that one client has sent to one shard and that are unanswered. */
+struct outstanding {
+    uint64_t requests[PUSH_WINDOW], sequences[PUSH_WINDOW];
+    unsigned count;
+};
+
 struct net {
     struct rng rng;
     uint64_t now_ns;
     unsigned loss_percent, repeat_percent;
+    bool loses_answers;  /* nothing reaches clients */
     uint64_t delay_ns;   /* at most */
     uint64_t timeout_ns; /* of clients */
     struct packet *packets;
@@ -64,6 +73,7 @@ struct net {
     unsigned mapped; /* by shards, now */
     struct held held[HELD_MAX];
     unsigned held_count;
+    struct outstanding outstanding[CLIENTS_MAX][SHARDS];
 };
 
 static inline void *open_memory(void *context, const Anthill__SharedMemory *memory)
@@ -93,7 +103,7 @@ static inline struct shard *new_shard(struct net *net, uint32_t server, uint64_t
 {
     struct shard_options options = {.server = server,
                                     .incarnation = incarnation,
-                                    .session_idle_ns = UINT64_MAX,
+                                    .session_idle_ns = SESSION_IDLE_NS,
                                     .process = 10 + server,
                                     .memory = {net, open_memory, close_memory, is_open}};
     struct shard *shard;
@@ -249,7 +259,8 @@ static inline void net_put_at(struct net *net, unsigned client, uint32_t other, 
         .client = client, .other = other, .to_client = to_client, .message = *message};
     packet.message.envelope = NULL;
     snprintf(packet.endpoint, sizeof packet.endpoint, "%s", endpoint);
-    if (rng_below(&net->rng, 100) >= net->loss_percent) put_copy(net, &packet);
+    bool lost = rng_below(&net->rng, 100) < net->loss_percent || (to_client && net->loses_answers);
+    if (!lost) put_copy(net, &packet);
     if (rng_below(&net->rng, 100) < net->repeat_percent) put_copy(net, &packet);
     wire_message_deinit(message);
 }
@@ -262,6 +273,40 @@ static inline void net_put(struct net *net, unsigned client, uint32_t other, boo
         endpoint = to_client ? net->entries[other].endpoint
                              : client_core_endpoint(net->clients[client], other);
     net_put_at(net, client, other, to_client, endpoint, message);
+}
+
+/* The shard knows every sequence between the oldest unanswered one and the newest. */
+static inline void check_outstanding(struct outstanding *sent, const Anthill__Envelope *envelope)
+{
+    uint64_t lowest = envelope->sequence, highest = envelope->sequence;
+    if (lowest == 0) return;
+    for (unsigned i = 0; i < sent->count; i++) {
+        if (sent->sequences[i] != lowest) continue;
+        sent->requests[i] = envelope->request; /* another one after a failover */
+        return;
+    }
+    for (unsigned i = 0; i < sent->count; i++) {
+        if (sent->sequences[i] < lowest) lowest = sent->sequences[i];
+        if (sent->sequences[i] > highest) highest = sent->sequences[i];
+    }
+    assert_true(highest - lowest < PUSH_WINDOW);
+    assert_true(sent->count < PUSH_WINDOW);
+    sent->requests[sent->count] = envelope->request;
+    sent->sequences[sent->count++] = envelope->sequence;
+}
+
+/* Requests that are not answered by this have another answer to come. */
+static inline void forget_outstanding(struct outstanding *sent, const Anthill__Envelope *envelope)
+{
+    struct error error;
+    enum status status = wire_error(envelope, &error);
+    if (status == STATUS_EXPIRED) sent->count = 0;
+    if (status == STATUS_BUSY || status == STATUS_NOT_FOUND) return;
+    for (unsigned i = sent->count; i-- > 0;) {
+        if (sent->requests[i] != envelope->request) continue;
+        sent->requests[i] = sent->requests[--sent->count];
+        sent->sequences[i] = sent->sequences[sent->count];
+    }
 }
 
 static inline void coordinator_handle(struct net *net, unsigned client,
@@ -310,7 +355,10 @@ static inline void copy_to_backup(struct net *net, unsigned client, const struct
         number != 0 ? shared_block_at(net->memories[client], number) : NULL;
     uint64_t state = block != NULL ? atomic_load(&block->state) : 0;
     struct outbox outbox = {0};
+    uint64_t incarnation = message->envelope->incarnation; /* the primary's */
+    message->envelope->incarnation = 0;
     shard_handle(net->backup, net->now_ns, message, &outbox);
+    message->envelope->incarnation = incarnation;
     outbox_deinit(&outbox);
     if (block != NULL) atomic_store(&block->state, state);
 }
@@ -341,6 +389,9 @@ static inline void net_deliver(struct net *net, struct packet *packet)
     struct message *message = &packet->message;
     struct client_core *core = net->clients[packet->client];
     assert_int_equal(wire_unpack(message, NULL), STATUS_OK);
+    if (packet->to_client && packet->other != CLIENT_COORDINATOR) {
+        forget_outstanding(&net->outstanding[packet->client][packet->other], message->envelope);
+    }
     if (packet->other == CLIENT_COORDINATOR && packet->to_client) {
         client_core_receive(core, net->now_ns, packet->other, message);
     } else if (packet->other == CLIENT_COORDINATOR) {
@@ -358,6 +409,10 @@ static inline void take_output(struct net *net, unsigned client, uint32_t target
 {
     struct client_core *core = net->clients[client];
     for (struct message *message; (message = client_core_output(core, target)) != NULL;) {
+        if (target != CLIENT_COORDINATOR) {
+            assert_int_equal(wire_unpack(message, NULL), STATUS_OK);
+            check_outstanding(&net->outstanding[client][target], message->envelope);
+        }
         net_put(net, client, target, false, message);
         client_core_sent(core, target);
     }

@@ -26,6 +26,19 @@ static void sequences_below_the_window_count_as_repeated(void **state)
     assert_true(push_window_contains(&window, UINT64_MAX - 64));
 }
 
+static void a_window_that_begins_later_takes_nothing_from_before(void **state)
+{
+    (void)state;
+    struct push_window window = {0};
+    push_window_begin(&window, 0);
+    push_window_begin(&window, 1);
+    assert_false(push_window_contains(&window, 1));
+    push_window_begin(&window, 100);
+    for (uint64_t sequence = 1; sequence < 100; sequence++)
+        assert_true(push_window_contains(&window, sequence));
+    assert_false(push_window_contains(&window, 100));
+}
+
 /* A client has at most 64 sequences in flight; they arrive in any order and any number of times. */
 static void any_order_of_arrival_applies_each_sequence_once(void **state)
 {
@@ -54,6 +67,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(empty_window_contains_no_sequence_that_clients_use),
         cmocka_unit_test(sequences_below_the_window_count_as_repeated),
+        cmocka_unit_test(a_window_that_begins_later_takes_nothing_from_before),
         cmocka_unit_test(any_order_of_arrival_applies_each_sequence_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

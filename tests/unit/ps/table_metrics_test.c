@@ -15,6 +15,23 @@ static void expect_line(const char *line)
     free(text);
 }
 
+/* A push of one row, after a pull with an update between. */
+static void push_after(struct shard_fixture *fixture, const uint64_t *keys, uint64_t sequence)
+{
+    const float grads[DIM] = {1, 1};
+    fixture_push(fixture, SESSION, sequence, 0, 0, keys, 1, grads, DIM);
+    Anthill__Push push = ANTHILL__PUSH__INIT;
+    push.key_count = 1;
+    push.rate_scale = 1;
+    push.pulled_ns = fixture->now_ns;
+    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+    envelope.session = SESSION;
+    envelope.sequence = sequence + 1;
+    envelope.body_case = ANTHILL__ENVELOPE__BODY_PUSH;
+    envelope.push = &push;
+    fixture_send(fixture, &envelope, keys, sizeof *keys, grads, sizeof grads);
+}
+
 static void each_table_has_its_own_accounts(void **state)
 {
     (void)state;
@@ -56,7 +73,22 @@ static void each_table_has_its_own_accounts(void **state)
     expect_line("anthill_ps_sightings_total{shard=\"2\",table=\"rows\"} 0\n");
     expect_line("anthill_ps_rows_refused_total{shard=\"2\",table=\"a \\\"few\\\" \\\\ rows\"} 1\n");
     expect_line("anthill_ps_table_rows{shard=\"2\",table=\"weights\"} 1\n");
+    expect_line("anthill_ps_gradient_staleness_updates_count{shard=\"2\",table=\"rows\"} 0\n");
+    push_after(&fixture, keys, 3);
+    table_metrics_update(&metrics, fixture.shard);
+    table_metrics_update(&metrics, fixture.shard);
+    const char *name = "anthill_ps_gradient_staleness", *table = "{shard=\"2\",table=\"rows\"";
     char line[128];
+    snprintf(line, sizeof line, "%s_updates_bucket%s,le=\"0\"} 0\n", name, table);
+    expect_line(line);
+    snprintf(line, sizeof line, "%s_updates_bucket%s,le=\"1\"} 1\n", name, table);
+    expect_line(line);
+    snprintf(line, sizeof line, "%s_updates_sum%s} 1\n", name, table);
+    expect_line(line);
+    snprintf(line, sizeof line, "%s_clocks_count%s} 0\n", name, table);
+    expect_line(line);
+    snprintf(line, sizeof line, "%s_seconds_bucket%s,le=\"0.0001\"} 1\n", name, table);
+    expect_line(line);
     snprintf(line, sizeof line, "anthill_ps_table_bytes{shard=\"2\",table=\"rows\"} %llu\n",
              (unsigned long long)table_bytes(shard_table(fixture.shard, 0)));
     expect_line(line);
