@@ -1,6 +1,6 @@
 /* Writes valid inputs of the targets whose inputs are no text: fuzz_seeds CORPUS writes into
- * CORPUS/shard, coordinator, client, sessions, checkpoint, graph. To be run when a format has
- * changed; tests/fuzz/run.sh --merge then keeps what is needed of them. */
+ * CORPUS/shard, replica, coordinator, client, sessions, checkpoint, graph. To be run when a format
+ * has changed; tests/fuzz/run.sh --merge then keeps what is needed of them. */
 #include <unistd.h>
 
 #include "graph/graph_builder.h"
@@ -47,6 +47,8 @@ struct payload {
     size_t bytes;
 };
 
+static uint8_t request_kind; /* bits that all events have */
+
 /* An event as in messages.h. `payloads` end with one of no data. */
 static void put_event(struct bytes *bytes, uint8_t kind, Anthill__Envelope *envelope,
                       const struct payload *payloads)
@@ -58,7 +60,7 @@ static void put_event(struct bytes *bytes, uint8_t kind, Anthill__Envelope *enve
     size_t header_bytes = anthill__envelope__pack(envelope, header);
     while (payloads != NULL && payloads[count].data != NULL)
         count++;
-    put_number(bytes, kind, 1);
+    put_number(bytes, kind | request_kind, 1);
     put_number(bytes, 0, 1);
     put_number(bytes, count, 1);
     put_number(bytes, header_bytes, 2);
@@ -80,6 +82,9 @@ static void put_event(struct bytes *bytes, uint8_t kind, Anthill__Envelope *enve
 
 /* Kinds of events: of shard_fuzz.c; of coordinator_fuzz.c, whose first worker is peer 8. */
 enum { OPEN_SESSION = 0x40, MEMORY = 0x10, JOINED = 0x18 };
+/* Of replica_fuzz.c: a request to the primary; its stream and index are those that are waited for.
+ */
+enum { REQUEST = 0x80, FITS = 0x40 };
 
 static void put_pull(struct bytes *bytes, uint32_t table, const uint64_t *keys, uint32_t count)
 {
@@ -192,9 +197,10 @@ static void memory_seed(void)
 }
 
 /* One for each optimizer, consistency, and choice of row (see open_shard). */
-static void shard_seeds(void)
+static void shard_seeds(const char *target)
 {
     static const uint64_t keys[] = {1, 7, 42}, chunks[] = {0, UINT64_C(1) << 32};
+    request_kind = strcmp(target, "replica") == 0 ? REQUEST : 0;
     for (uint8_t how = 0; how < 126; how = (uint8_t)(how + 11)) {
         struct bytes bytes = {.count = 0};
         char name[16];
@@ -211,8 +217,30 @@ static void shard_seeds(void)
         put_advance(&bytes, 1, 2, 1);
         put_others(&bytes);
         snprintf(name, sizeof name, "seed-%u", how);
-        save("shard", name, &bytes);
+        save(target, name, &bytes);
     }
+    request_kind = 0;
+}
+
+/* A change of each kind, in a message of its own. */
+static void replica_seed(void)
+{
+    static const uint64_t key = 7;
+    static const float row[8] = {1, 2};
+    struct bytes bytes = {.count = 0};
+    put_number(&bytes, 0, 1);
+    for (int kind = 0; kind < 12; kind++) {
+        Anthill__Change change = ANTHILL__CHANGE__INIT, *changes[] = {&change};
+        change.kind = (Anthill__ChangeKind)kind;
+        change.key_count = 1;
+        change.session = 1;
+        BODY(Replicate, REPLICATE, replicate, REPLICATE);
+        body.n_changes = 1;
+        body.changes = changes;
+        put_event(&bytes, FITS, &envelope,
+                  (struct payload[]){{&key, sizeof key}, {row, sizeof row}, {NULL, 0}});
+    }
+    save("replica", "seed-changes", &bytes);
 }
 
 static void coordinator_seed(void)
@@ -441,7 +469,9 @@ int main(int argc, char **argv)
         return 64;
     }
     corpus = argv[1];
-    shard_seeds();
+    shard_seeds("shard");
+    shard_seeds("replica");
+    replica_seed();
     memory_seed();
     coordinator_seed();
     client_seeds();
