@@ -101,8 +101,9 @@ static void pair_init(struct pair *pair, uint8_t how)
     replica_serve(pair->primary, 1, &pair->clients);
     replica_follow(pair->backup, PRIMARY);
     say_hello(pair, how);
-    replica_set_backup(pair->primary, 1, BACKUP, true, &pair->clients);
+    replica_set_backup(pair->primary, 2, BACKUP, false, &pair->clients);
     replicate(pair, false);
+    replica_set_backup(pair->primary, 2, BACKUP, true, &pair->clients);
 }
 
 static void pair_deinit(struct pair *pair)
