@@ -2,8 +2,8 @@
 # Fuzzes one target, or all of them one after the other, each for SECONDS (60): run.sh [TARGET]
 # [SECONDS]. Installs clang where it is missing and builds the fuzz preset. Begins with the corpus in
 # the tree and with what earlier runs found, which is kept in build/fuzz/corpus. A finding is written
-# to build/fuzz/findings, and its name printed. `run.sh --merge TARGET` makes the corpus in the tree
-# the smallest set of all those inputs that reaches the same code.
+# to build/fuzz/findings, and its name printed. `run.sh --merge [TARGET]` adds to the corpus in
+# the tree the fewest of the found inputs that reach code which it does not.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . cmake/setup.sh
@@ -47,10 +47,8 @@ for target in "${targets[@]}"; do
     [ -f "tests/fuzz/$target.dict" ] && options+=("-dict=tests/fuzz/$target.dict")
     if [ -n "$merge" ]; then
         # Edges alone, not how often each is passed: tens of files, not hundreds.
-        rm -rf "$found.small" && mkdir "$found.small"
-        run_quietly "merging $target" "$program" -merge=1 -use_counters=0 "${options[@]}" \
-            "$found.small" "$tree" "$found"
-        rm -rf "$tree" && mkdir "$tree" && cp "$found.small"/* "$tree"
+        run_quietly "merging $target" "$program" -set_cover_merge=1 -use_counters=0 "${options[@]}" \
+            "$tree" "$found"
         echo "$target: $(ls "$tree" | wc -l) files, $(du -sb "$tree" | cut -f 1) bytes"
         continue
     fi
