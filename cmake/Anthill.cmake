@@ -17,6 +17,10 @@ else()
     target_link_libraries(anthill_flags INTERFACE PkgConfig::jemalloc)
 endif()
 
+if(ANTHILL_FUZZ)
+    target_compile_options(anthill_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
 # anthill_library(NAME FOLDER...): a static library of every .c file of the folders but *_main.c.
 function(anthill_library name)
     set(sources)

@@ -11,6 +11,7 @@
  * (a Metric with a short name); empty submessages, two bytes each, would need 50 and more. */
 #define BUDGET_FACTOR 32
 #define BUDGET_BASE   4096
+#define BUDGET_GRAIN  16 /* what malloc hands out at least */
 
 static void release_with_free(void *data, void *hint)
 {
@@ -105,8 +106,9 @@ struct budget {
 static void *budget_alloc(void *data, size_t bytes)
 {
     struct budget *budget = data;
-    if (bytes > budget->bytes_left) return NULL;
-    budget->bytes_left -= bytes;
+    size_t cost = (bytes + BUDGET_GRAIN - 1) / BUDGET_GRAIN * BUDGET_GRAIN;
+    if (cost < bytes || cost > budget->bytes_left) return NULL;
+    budget->bytes_left -= cost;
     return malloc(bytes);
 }
 
@@ -114,6 +116,15 @@ static void budget_free(void *data, void *pointer)
 {
     (void)data;
     free(pointer);
+}
+
+ProtobufCMessage *wire_unpack_bytes(const ProtobufCMessageDescriptor *type, const void *data,
+                                    size_t bytes)
+{
+    struct budget budget = {.bytes_left = BUDGET_BASE + BUDGET_FACTOR * bytes};
+    ProtobufCAllocator allocator = {
+        .alloc = budget_alloc, .free = budget_free, .allocator_data = &budget};
+    return protobuf_c_message_unpack(type, &allocator, bytes, data);
 }
 
 enum status wire_unpack(struct message *message, struct error *error)
@@ -125,11 +136,8 @@ enum status wire_unpack(struct message *message, struct error *error)
         return error_set(error, STATUS_CORRUPT, "message header of %zu bytes; at most %u expected",
                          bytes, WIRE_HEADER_BYTES_MAX);
     }
-    struct budget budget = {.bytes_left = BUDGET_BASE + BUDGET_FACTOR * bytes};
-    ProtobufCAllocator allocator = {
-        .alloc = budget_alloc, .free = budget_free, .allocator_data = &budget};
-    Anthill__Envelope *envelope =
-        anthill__envelope__unpack(&allocator, bytes, message->header.data);
+    Anthill__Envelope *envelope = (Anthill__Envelope *)wire_unpack_bytes(
+        &anthill__envelope__descriptor, message->header.data, bytes);
     if (envelope == NULL) {
         return error_set(error, STATUS_CORRUPT, "message header of %zu bytes is no Envelope",
                          bytes);

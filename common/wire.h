@@ -54,6 +54,11 @@ enum status wire_pack(struct message *message, uint64_t peer, Anthill__Envelope 
  *            without a body */
 enum status wire_unpack(struct message *message, struct error *error) MUST_CHECK;
 
+/* Unpacks data[bytes] with the same budget. NULL when it is no message of this type, or memory is
+ * used up; else owned: protobuf_c_message_free_unpacked(message, NULL). */
+ProtobufCMessage *wire_unpack_bytes(const ProtobufCMessageDescriptor *type, const void *data,
+                                    size_t bytes);
+
 /* Releases everything; the message is empty afterwards. Safe on a zeroed message. */
 void wire_message_deinit(struct message *message);
 

@@ -90,7 +90,8 @@ struct complaint {
     size_t used;
 };
 
-static void complaint_log(cyaml_log_t level, void *context, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static void complaint_log(cyaml_log_t level, void *context,
+                                                                const char *format, va_list args)
 {
     struct complaint *complaint = context;
     if (level < CYAML_LOG_ERROR) return;

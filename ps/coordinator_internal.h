@@ -14,13 +14,14 @@
 #define SECOND_NS      UINT64_C(1000000000)
 #define MILLISECOND_NS UINT64_C(1000000)
 
-#define SESSIONS_MAX      4096 /* at once */
-#define SESSIONS_GONE_MAX 1024 /* remembered */
-#define ENDPOINT_MAX      256  /* bytes; all of them are in the slot map */
-#define SESSION_NAME_MAX  128
-#define GONE_REPEAT_NS    (10 * SECOND_NS) /* sessions_gone is part of every order for so long */
-#define DONE_MAX          8                /* leases of a session whose LeaseDone may be repeated */
-#define BOOKS             2                /* the oldest epoch that is not complete, and the next */
+#define SESSIONS_MAX         4096 /* at once */
+#define SESSIONS_GONE_MAX    1024 /* remembered */
+#define ENDPOINT_MAX         256  /* bytes; all of them are in the slot map */
+#define SESSION_NAME_MAX     128
+#define HEARTBEAT_LEASES_MAX 65536 /* those lost come back in the reply, which has to fit */
+#define GONE_REPEAT_NS       (10 * SECOND_NS) /* sessions_gone is part of every order for so long */
+#define DONE_MAX             8 /* leases of a session whose LeaseDone may be repeated */
+#define BOOKS                2 /* the oldest epoch that is not complete, and the next */
 
 /* The numbers are in the state on disk. */
 enum coordinator_phase {

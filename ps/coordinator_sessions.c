@@ -246,6 +246,12 @@ void coordinator_sessions_heartbeat(struct turn *turn, const struct message *mes
     struct coordinator *coordinator = turn->coordinator;
     struct session *session = coordinator_sessions_of(turn, message);
     if (session == NULL) return;
+    if (beat->n_leases > HEARTBEAT_LEASES_MAX) {
+        coordinator_reply_error(turn, message->peer, message->envelope->request, STATUS_INVALID,
+                                "Heartbeat with %zu leases; at most %d are expected",
+                                beat->n_leases, HEARTBEAT_LEASES_MAX);
+        return;
+    }
     coordinator_sessions_activate(turn, session);
     session->announced = true;
     session->seeds_done = beat->seeds_done;

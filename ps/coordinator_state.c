@@ -509,8 +509,9 @@ enum status coordinator_state_unpack(struct coordinator **coordinator_out,
 {
     enum status status = header_check(data, bytes, error);
     if (status != STATUS_OK) return status;
-    Anthill__CoordinatorState *state = anthill__coordinator_state__unpack(
-        NULL, bytes - STATE_HEADER_BYTES, data + STATE_HEADER_BYTES);
+    Anthill__CoordinatorState *state = (Anthill__CoordinatorState *)wire_unpack_bytes(
+        &anthill__coordinator_state__descriptor, data + STATE_HEADER_BYTES,
+        bytes - STATE_HEADER_BYTES);
     if (state == NULL) return error_set(error, STATUS_CORRUPT, "it is no coordinator's state");
     struct coordinator *coordinator = NULL;
     status = check_options(state, options, error);

@@ -42,22 +42,22 @@ static enum status find_clock(struct gradient_sums *sums, uint64_t number,
     uint32_t place = 0;
     while (place < sums->count && sums->clocks[place].clock < number)
         place++;
-    *clock = &sums->clocks[place];
-    if (place < sums->count && (*clock)->clock == number) return STATUS_OK;
+    if (place < sums->count && sums->clocks[place].clock == number) {
+        *clock = &sums->clocks[place];
+        return STATUS_OK;
+    }
     if (sums->count == GRADIENT_CLOCKS_MAX) {
         return error_set(error, STATUS_BUSY,
                          "gradients of clock %" PRIu64 ": those of %u clocks wait already", number,
                          sums->count);
     }
-    if (sums->clocks == NULL) {
-        sums->clocks = calloc(GRADIENT_CLOCKS_MAX, sizeof *sums->clocks);
-        *clock = sums->clocks;
-    }
+    if (sums->clocks == NULL) sums->clocks = calloc(GRADIENT_CLOCKS_MAX, sizeof *sums->clocks);
     if (sums->buffer == NULL) sums->buffer = calloc(1, sizeof *sums->buffer);
     struct table_index index;
     if (sums->clocks == NULL || sums->buffer == NULL || table_index_init(&index) != STATUS_OK) {
         return error_set(error, STATUS_NOMEM, "no memory for the sums of a clock");
     }
+    *clock = &sums->clocks[place];
     memmove(*clock + 1, *clock, (sums->count - place) * sizeof **clock);
     **clock = (struct clock_sums){.clock = number, .index = index};
     sums->count++;

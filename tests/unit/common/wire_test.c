@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/file.h"
 #include "common/rng.h"
 #include "common/wire.h"
+#include "tests/support/process.h"
 
 /* An envelope with an empty body of the given field, built by hand: tag, length 0. */
 static size_t put_varint(uint8_t *out, uint64_t value)
@@ -174,6 +176,171 @@ static void empty_submessages_do_not_grow_in_memory(void **state)
     free(bytes);
 }
 
+/* ---- what a hostile header can cost ---- */
+
+static size_t allocated; /* bytes asked of malloc by unpacking, since it was set to 0 */
+
+void *__real_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes)
+{
+    allocated += bytes < 16 ? 16 : bytes;
+    return __real_malloc(bytes);
+}
+
+enum { TYPES_MAX = 256 };
+
+/* Message types that lead from a root to the one being looked at, and all seen. */
+struct type_walk {
+    const ProtobufCMessageDescriptor *path[TYPES_MAX], *seen[TYPES_MAX];
+    unsigned depth, seen_count, depth_max;
+};
+
+static bool listed(const ProtobufCMessageDescriptor *const *types, unsigned count,
+                   const ProtobufCMessageDescriptor *type)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (types[i] == type) return true;
+    }
+    return false;
+}
+
+static void walk_type(struct type_walk *walk, const ProtobufCMessageDescriptor *type)
+{
+    if (listed(walk->path, walk->depth, type)) fail_msg("%s contains itself", type->name);
+    if (!listed(walk->seen, walk->seen_count, type)) walk->seen[walk->seen_count++] = type;
+    assert_true(walk->depth < TYPES_MAX && walk->seen_count < TYPES_MAX);
+    walk->path[walk->depth++] = type;
+    if (walk->depth > walk->depth_max) walk->depth_max = walk->depth;
+    for (unsigned i = 0; i < type->n_fields; i++) {
+        if (type->fields[i].type == PROTOBUF_C_TYPE_MESSAGE)
+            walk_type(walk, type->fields[i].descriptor);
+    }
+    walk->depth--;
+}
+
+static unsigned messages_declared(void)
+{
+    char path[FILE_PATH_BYTES], *text;
+    size_t bytes;
+    unsigned count = 0;
+    assert_int_equal(file_path(path, NULL, "%s/common/wire.proto", source_dir()), STATUS_OK);
+    assert_int_equal(file_read_all(path, 1u << 20, &text, &bytes, NULL), STATUS_OK);
+    for (const char *at = text; (at = strstr(at, "\nmessage ")) != NULL; at++)
+        count++;
+    free(text);
+    return count;
+}
+
+static void no_message_type_contains_itself(void **state)
+{
+    (void)state;
+    struct type_walk walk = {.depth = 0};
+    walk_type(&walk, &anthill__envelope__descriptor);
+    walk_type(&walk, &anthill__coordinator_state__descriptor);
+    assert_int_equal(walk.seen_count, messages_declared()); /* none was left out */
+    assert_true(walk.depth_max >= 3 && walk.depth_max <= 8);
+}
+
+/* Puts `count` times the two bytes of an empty submessage into `field` of an otherwise empty body,
+ * and says how many bytes that has cost. */
+static size_t cost_of_empties(const ProtobufCFieldDescriptor *body,
+                              const ProtobufCFieldDescriptor *field, size_t count)
+{
+    uint8_t *bytes = malloc(4 * count + 32), tag[8];
+    size_t used = 0, tag_bytes = put_varint(tag, (uint64_t)field->id << 3 | 2);
+    tag[tag_bytes++] = 0;
+    bytes[used++] = 1 << 3;
+    bytes[used++] = WIRE_VERSION;
+    used += put_varint(bytes + used, (uint64_t)body->id << 3 | 2);
+    used += put_varint(bytes + used, count * tag_bytes);
+    for (size_t i = 0; i < count; i++, used += tag_bytes)
+        memcpy(bytes + used, tag, tag_bytes);
+    struct message message = message_of_bytes(bytes, used);
+    struct error error = {0};
+    allocated = 0;
+    enum status status = wire_unpack(&message, &error);
+    size_t cost = allocated;
+    assert_true(cost <= 4096 + 32 * used + 32);
+    if (status != STATUS_OK) assert_int_equal(status, STATUS_CORRUPT);
+    wire_message_deinit(&message);
+    free(bytes);
+    return cost;
+}
+
+static void empty_items_of_any_field_cost_at_most_the_budget(void **state)
+{
+    (void)state;
+    const ProtobufCMessageDescriptor *envelope = &anthill__envelope__descriptor;
+    unsigned tried = 0;
+    for (unsigned i = 0; i < envelope->n_fields; i++) {
+        const ProtobufCFieldDescriptor *body = &envelope->fields[i];
+        if (body->type != PROTOBUF_C_TYPE_MESSAGE) continue;
+        const ProtobufCMessageDescriptor *type = body->descriptor;
+        for (unsigned j = 0; j < type->n_fields; j++) {
+            const ProtobufCFieldDescriptor *field = &type->fields[j];
+            bool has_length = field->type == PROTOBUF_C_TYPE_MESSAGE ||
+                              field->type == PROTOBUF_C_TYPE_STRING ||
+                              field->type == PROTOBUF_C_TYPE_BYTES;
+            if (field->label != PROTOBUF_C_LABEL_REPEATED || !has_length) continue;
+            (void)cost_of_empties(body, field, 100000);
+            tried++;
+        }
+    }
+    assert_true(tried >= 5);
+}
+
+/* Two bytes of a field that no message has cost a ProtobufCMessageUnknownField and its bytes. */
+static void unknown_fields_cost_at_most_the_budget(void **state)
+{
+    (void)state;
+    const ProtobufCFieldDescriptor *hello =
+        protobuf_c_message_descriptor_get_field_by_name(&anthill__envelope__descriptor, "hello");
+    for (int type = 0; type < 2; type++) {
+        ProtobufCFieldDescriptor unknown = {.id = type == 0 ? 15 : 2000};
+        assert_true(cost_of_empties(hello, &unknown, 100000) > 4096);
+    }
+}
+
+/* 34 KB of nesting. protobuf-c knows no groups, and unknown fields are bytes to it: neither takes
+ * stack. */
+static void deep_nesting_takes_no_depth(void **state)
+{
+    (void)state;
+    enum { DEEP = 34 * 1024 };
+    uint8_t *bytes = malloc(DEEP + 64);
+    struct error error;
+    static const uint8_t begin[] = {1 << 3, WIRE_VERSION};
+    /* Groups of field 15, never closed. */
+    memcpy(bytes, begin, sizeof begin);
+    memset(bytes + sizeof begin, 15 << 3 | 3, DEEP);
+    struct message message = message_of_bytes(bytes, sizeof begin + DEEP);
+    assert_int_equal(wire_unpack(&message, &error), STATUS_CORRUPT);
+    wire_message_deinit(&message);
+
+    /* Submessages in each other, of a field that is Hello at the top and unknown within. From the
+     * innermost on, each has a tag of two bytes and a length of one to three. */
+    uint8_t *end = bytes + DEEP + 64, *at = end;
+    unsigned levels = 0;
+    while (end - at < DEEP) {
+        uint8_t head[8];
+        size_t used = put_varint(head, 20 << 3 | 2);
+        used += put_varint(head + used, (uint64_t)(end - at));
+        at -= used;
+        memcpy(at, head, used);
+        levels++;
+    }
+    assert_true(levels > 6000);
+    at -= sizeof begin;
+    memcpy(at, begin, sizeof begin);
+    message = message_of_bytes(at, (size_t)(end - at));
+    allocated = 0;
+    assert_int_equal(wire_unpack(&message, &error), STATUS_OK);
+    assert_true(allocated < 3 * DEEP);
+    wire_message_deinit(&message);
+    free(bytes);
+}
+
 static void a_large_slot_map_fits_the_budget(void **state)
 {
     (void)state;
@@ -290,6 +457,10 @@ int main(void)
         cmocka_unit_test(truncated_headers_are_refused_or_shorter),
         cmocka_unit_test(flipped_bits_and_noise_never_crash),
         cmocka_unit_test(empty_submessages_do_not_grow_in_memory),
+        cmocka_unit_test(no_message_type_contains_itself),
+        cmocka_unit_test(empty_items_of_any_field_cost_at_most_the_budget),
+        cmocka_unit_test(unknown_fields_cost_at_most_the_budget),
+        cmocka_unit_test(deep_nesting_takes_no_depth),
         cmocka_unit_test(a_large_slot_map_fits_the_budget),
         cmocka_unit_test(many_small_metrics_fit_the_budget),
         cmocka_unit_test(too_large_headers_are_refused_both_ways),

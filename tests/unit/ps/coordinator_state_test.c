@@ -148,6 +148,27 @@ static void bytes_that_make_no_sense_are_refused_or_harmless(void **state)
     fixture_deinit(&fixture);
 }
 
+/* Two bytes each, which would be books of 90 bytes. */
+static void empty_books_do_not_grow_in_memory(void **state)
+{
+    (void)state;
+    enum { COUNT = 100000, HEADER = 32 };
+    static const uint8_t begin[16] = {'A', 'N', 'T', 'H', 'C', 'R', 'D', '1', 1};
+    struct coordinator_options options = fixture_options();
+    struct error error = {0};
+    uint8_t *data = calloc(1, HEADER + 2 * COUNT);
+    assert_non_null(data);
+    memcpy(data, begin, sizeof begin);
+    for (size_t i = 0; i < COUNT; i++)
+        data[HEADER + 2 * i] = 11 << 3 | 2;
+    const uint64_t ends[2] = {2 * COUNT, checksum_bytes(data + HEADER, 2 * COUNT)};
+    for (unsigned k = 0; k < 16; k++)
+        data[16 + k] = (uint8_t)(ends[k / 8] >> (8 * (k % 8)));
+    assert_int_equal(unpack(&options, data, HEADER + 2 * COUNT, &error), STATUS_CORRUPT);
+    assert_string_equal(error.text, "it is no coordinator's state");
+    free(data);
+}
+
 static void a_run_with_other_servers_is_refused_by_key(void **state)
 {
     (void)state;
@@ -174,6 +195,7 @@ int main(void)
         cmocka_unit_test(a_run_that_was_stopping_writes_its_result_again),
         cmocka_unit_test(damaged_bytes_are_refused),
         cmocka_unit_test(bytes_that_make_no_sense_are_refused_or_harmless),
+        cmocka_unit_test(empty_books_do_not_grow_in_memory),
         cmocka_unit_test(a_run_with_other_servers_is_refused_by_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

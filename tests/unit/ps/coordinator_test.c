@@ -222,6 +222,29 @@ static void heartbeats_keep_a_lease(void **state)
     assert_int_equal(fixture_beat(fixture, 1, session, &lease, 1), 0);
 }
 
+static void a_heartbeat_with_more_leases_than_a_reply_holds_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture_start_servers(fixture);
+    uint64_t session = fixture_join(fixture, 1, 10);
+    enum { MANY = 1000000 };
+    Anthill__Heartbeat body = ANTHILL__HEARTBEAT__INIT;
+    body.leases = calloc(MANY, sizeof *body.leases);
+    assert_non_null(body.leases);
+    body.n_leases = MANY;
+    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+    envelope.session = session;
+    envelope.body_case = ANTHILL__ENVELOPE__BODY_HEARTBEAT;
+    envelope.heartbeat = &body;
+    uint64_t request = fixture_send(fixture, 1, &envelope);
+    const Anthill__Envelope *reply = fixture_reply(fixture, 1, request);
+    struct error error = {0};
+    assert_non_null(reply);
+    assert_int_equal(wire_error(reply, &error), STATUS_INVALID);
+    assert_non_null(strstr(error.text, "1000000 leases; at most 65536"));
+    free(body.leases);
+}
+
 static void leases_that_no_heartbeat_names_become_free(void **state)
 {
     struct fixture *fixture = *state;
@@ -476,6 +499,7 @@ int main(void)
         FIXTURE_TEST(epochs_flow_where_no_evaluation_is_due),
         FIXTURE_TEST(a_silent_worker_loses_its_leases_to_others),
         FIXTURE_TEST(heartbeats_keep_a_lease),
+        FIXTURE_TEST(a_heartbeat_with_more_leases_than_a_reply_holds_is_refused),
         FIXTURE_TEST(leases_that_no_heartbeat_names_become_free),
         FIXTURE_TEST(leaving_frees_leases_at_once),
         FIXTURE_TEST(a_repeated_report_counts_once),
