@@ -216,7 +216,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         CHECK(memory != NULL);
         memset(memory, 0, SHARED_MEMORY_HEADER_BYTES + 64 * sizeof(struct shared_block));
         where.bytes = MEMORY_BYTES;
-        client_core_share(caller.core, memory, &where);
+        client_core_share(caller.core, memory, &where, NULL);
         caller.shared = client_core_memory_alloc(caller.core, KEYS * 2 * sizeof(float));
     }
     fuzz_tables_init(&tables, ANTHILL__OPTIMIZER_KIND__OPTIMIZER_SGD);

@@ -153,7 +153,7 @@ static void empty_books_do_not_grow_in_memory(void **state)
 {
     (void)state;
     enum { COUNT = 100000, HEADER = 32 };
-    static const uint8_t begin[16] = {'A', 'N', 'T', 'H', 'C', 'R', 'D', '1', 1};
+    static const uint8_t begin[16] = {'A', 'N', 'T', 'H', 'C', 'R', 'D', '1', 2};
     struct coordinator_options options = fixture_options();
     struct error error = {0};
     uint8_t *data = calloc(1, HEADER + 2 * COUNT);
