@@ -45,6 +45,9 @@ static enum status yaml_load(const char *path, const char *text, size_t bytes,
     cyaml_config_t config = yaml_config(&complaint);
     cyaml_err_t err = cyaml_load_data((const uint8_t *)text, bytes, &config, schema,
                                       (cyaml_data_t **)loaded, NULL);
+    if (err == CYAML_OK && *(void **)loaded == NULL) {
+        return error_set(error, STATUS_CORRUPT, "%s: there is nothing in it", path);
+    }
     if (err == CYAML_OK) return STATUS_OK;
     return error_set(error, STATUS_CORRUPT, "%s: %s: %s", path, cyaml_strerror(err),
                      complaint.text);

@@ -293,7 +293,8 @@ static enum status check_options(const Anthill__CoordinatorState *state,
 static enum status scalars_in(struct coordinator *coordinator,
                               const Anthill__CoordinatorState *state, struct error *error)
 {
-    bool has_books = state->phase >= PHASE_TRAINING && state->phase < PHASE_STOPPING;
+    bool has_books =
+        state->n_books > 0 || (state->phase >= PHASE_TRAINING && state->phase < PHASE_STOPPING);
     if (state->phase >= PHASE_ENDED || state->status > STATUS_LAST ||
         (has_books && (state->seed_count == 0 || state->lease_seeds == 0 ||
                        state->seed_count / state->lease_seeds >= LEASE_COUNT_MAX)))

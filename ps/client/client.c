@@ -299,7 +299,7 @@ enum status client_table(struct client *client, const Anthill__TableSpec *spec, 
     return status == STATUS_OK ? client_wait(client, ticket, error) : status;
 }
 
-/* Waits for what a shard says of a table. */
+/* Waits for what a shard says of a table. *description is NULL or owned, also on error. */
 static enum status describe(struct client *client, uint32_t shard, const char *name,
                             Anthill__DescribeReply **description, struct error *error)
 {
@@ -331,13 +331,12 @@ enum status client_open_table(struct client *client, const char *name, uint32_t 
     } else if (status == STATUS_OK) {
         status = client_table(client, description->spec, table, error);
     }
-    if (description != NULL) anthill__describe_reply__free_unpacked(description, NULL);
+    anthill__describe_reply__free_unpacked(description, NULL);
     if (rows != NULL) *rows = 0;
     uint32_t shards = rows != NULL ? client_core_shard_count(client->core) : 0;
     for (uint32_t i = 0; status == STATUS_OK && i < shards; i++) {
         status = describe(client, i, name, &description, error);
-        if (status != STATUS_OK) break;
-        *rows += description->rows;
+        if (status == STATUS_OK) *rows += description->rows;
         anthill__describe_reply__free_unpacked(description, NULL);
     }
     return status;

@@ -108,7 +108,7 @@ static void part_end(struct client_core *core, struct part *part, const struct m
         status = request_put_keys(request, part, message, core->cut.link_count, error);
     }
     if (status == STATUS_OK && part->kind == PART_DESCRIBE && request != NULL) {
-        request_put_description(request, message);
+        status = request_put_description(request, message, error);
     }
     if (status == STATUS_OK && part->kind == PART_DELETE && request != NULL &&
         request->deleted != NULL) {

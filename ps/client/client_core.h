@@ -109,8 +109,9 @@ enum status client_core_delete(struct client_core *core, uint32_t table, const u
                                uint32_t key_count, uint64_t *deleted, uint64_t *ticket,
                                struct error *error) MUST_CHECK;
 /* What a shard, below client_core_shard_count, says of the table `name`, which this client need not
- * have opened. `name` and `description` are borrowed until the request has ended well; then
- * *description is the caller's: anthill__describe_reply__free_unpacked. */
+ * have opened. `name` and `description` are borrowed until the request has ended. Then *description
+ * is NULL or the caller's, who frees it by anthill__describe_reply__free_unpacked: there may be one
+ * although the request has failed, where the client failed after the answer. */
 enum status client_core_describe(struct client_core *core, uint32_t shard, const char *name,
                                  Anthill__DescribeReply **description, uint64_t *ticket,
                                  struct error *error) MUST_CHECK;

@@ -345,14 +345,20 @@ enum status request_put_keys(struct request *request, const struct part *part,
     return STATUS_OK;
 }
 
-void request_put_description(struct request *request, const struct message *message)
+enum status request_put_description(struct request *request, const struct message *message,
+                                    struct error *error)
 {
     const Anthill__DescribeReply *reply = message->envelope->describe_reply;
     size_t bytes = anthill__describe_reply__get_packed_size(reply);
     uint8_t *packed = malloc(bytes + 1);
-    CHECK(packed != NULL);
+    if (packed == NULL) {
+        return error_set(error, STATUS_NOMEM, "no memory for a description of %zu bytes", bytes);
+    }
     anthill__describe_reply__pack(reply, packed);
     *request->description = anthill__describe_reply__unpack(NULL, bytes, packed);
-    CHECK(*request->description != NULL);
     free(packed);
+    if (*request->description != NULL) return STATUS_OK;
+    /* Unknown fields of number 0 are read in one form, and written in another. */
+    return error_set(error, STATUS_CORRUPT, "a description of %zu bytes that cannot be copied",
+                     bytes);
 }

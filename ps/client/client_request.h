@@ -84,8 +84,9 @@ enum status request_put_keys(struct request *request, const struct part *part,
                              const struct message *message, uint32_t link_count,
                              struct error *error) MUST_CHECK;
 
-/* Hands a copy of what the shard says of a table to the caller. Ends the process when memory is
- * used up. */
-void request_put_description(struct request *request, const struct message *message);
+/* Hands a copy of what the shard says of a table to the caller.
+ *   errors   STATUS_CORRUPT for what cannot be copied; STATUS_NOMEM */
+enum status request_put_description(struct request *request, const struct message *message,
+                                    struct error *error) MUST_CHECK;
 
 #endif

@@ -1,10 +1,11 @@
 /* Writes valid inputs of the targets whose inputs are no text: fuzz_seeds CORPUS writes into
- * CORPUS/shard, replica, coordinator, client, sessions, checkpoint, graph. To be run when a format
+ * CORPUS/shard, replica, coordinator, client, ..., one folder for each. To be run when a format
  * has changed; tests/fuzz/run.sh --merge then keeps what is needed of them. */
 #include <unistd.h>
 
 #include "graph/graph_builder.h"
 #include "ps/shared_block.h"
+#include "tests/fuzz/state_seeds.h"
 #include "tests/unit/ps/checkpoint_fixture.h"
 
 static const char *corpus;
@@ -476,6 +477,7 @@ int main(int argc, char **argv)
     coordinator_seed();
     client_seeds();
     checkpoint_seeds(folder);
+    state_seeds(corpus);
     graph_seed(folder, false, false);
     graph_seed(folder, true, false);
     graph_seed(folder, false, true);
