@@ -126,7 +126,7 @@ uint64_t sim_between(uint64_t low, uint64_t high)
 
 uint64_t process_now(const struct process *process)
 {
-    int64_t drift = (int64_t)(sim.now_ns / 1000000) * process->drift_ppm;
+    int64_t drift = (int64_t)(sim.now_ns / 1000) * process->drift_ppm / 1000; /* never back */
     return process->offset_ns + sim.now_ns + (uint64_t)drift;
 }
 
@@ -256,8 +256,8 @@ static void fault(void)
     case 2:
     case 3: /* dies, now or in the middle of something soon */
         if (!process->up || process->steps_left > 0) break;
-        process->loses = sim_chance(500);
-        process->in_files = process->role != ROLE_WORKER && sim_chance(500);
+        process->loses = kind == 3 || sim_chance(500);
+        process->in_files = process->role != ROLE_WORKER && (kind == 3 || sim_chance(500));
         process->steps_left = sim_between(1, sim_chance(500) ? 8 : process->in_files ? 60 : 200);
         break;
     case 4: /* neither hears the other */
