@@ -72,7 +72,7 @@ struct sim {
     struct process *current; /* whose code runs; NULL: the simulator's */
 
     /* What kind of run this is. */
-    uint32_t servers, threads, workers, shards;
+    uint32_t servers, threads, workers, shards, replicas;
     uint32_t epochs, seeds, lease, batch, slots;
     uint32_t loss, repeat, reorder; /* in 1,000 messages */
     uint64_t delay_ns;              /* of a message, at most */
