@@ -150,6 +150,7 @@ void shard_checkpoint_order(struct shard_checkpoint *checkpoint, uint64_t step, 
 {
     const struct shard_checkpoint_options *options = &checkpoint->options;
     const struct shard_checkpoint_report *report = &checkpoint->report;
+    if (step != 0 && step < report->step) return;
     if (checkpoint->cut == NULL) {
         if (step != 0 && step != report->step) begin(checkpoint, step, base);
     } else if (step != report->step && !checkpoint->given_up) {

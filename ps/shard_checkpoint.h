@@ -30,7 +30,8 @@ void shard_checkpoint_destroy(struct shard_checkpoint *checkpoint);
 
 /* The coordinator wants checkpoint `step` (0: none) written, on top of step `base` if that is the
  * last one that this shard has written; 0: of all rows. The same order may come again; another one
- * abandons what is being written. The cut is taken here. */
+ * abandons what is being written, unless it is an older one that comes late. The cut is taken here.
+ */
 void shard_checkpoint_order(struct shard_checkpoint *checkpoint, uint64_t step, uint64_t base);
 
 /* Hands over rows for at most about a millisecond, and for a bounded share of the time while

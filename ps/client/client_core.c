@@ -229,7 +229,7 @@ void client_core_tick(struct client_core *core, uint64_t now_ns)
 {
     if (core->now_ns != 0 && now_ns > core->now_ns + LINK_SECOND_NS) {
         for (uint32_t i = 0; i < core->cut.link_count; i++)
-            client_link_slept(&core->links[i], now_ns - core->now_ns - LINK_SECOND_NS);
+            client_link_slept(&core->links[i], now_ns, now_ns - core->now_ns - LINK_SECOND_NS);
     }
     core->now_ns = now_ns;
     lingering_tick(core);

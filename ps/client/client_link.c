@@ -364,17 +364,23 @@ struct part *client_link_take_lost(struct client_link *link, const struct client
     return part;
 }
 
-void client_link_slept(struct client_link *link, uint64_t ns)
+/* A time, if there is one, `ns` later, but not after now: what has been heard since is not old. */
+static void put_off(uint64_t *time_ns, uint64_t ns, uint64_t now_ns)
+{
+    if (*time_ns != 0) *time_ns = now_ns - *time_ns > ns ? *time_ns + ns : now_ns;
+}
+
+void client_link_slept(struct client_link *link, uint64_t now_ns, uint64_t ns)
 {
     if (link->waiting_ns == 0) return;
     if (link->waiting_ns < link->heard_ns) link->waiting_ns = link->heard_ns;
-    link->waiting_ns += ns;
-    if (link->refused_ns != 0) link->refused_ns += ns;
+    put_off(&link->waiting_ns, ns, now_ns);
+    put_off(&link->refused_ns, ns, now_ns);
     const struct part_list *lists[2] = {&link->pushes_sent, &link->pulls_sent};
     for (unsigned i = 0; i < 2; i++) {
         for (struct part *part = lists[i]->head; part != NULL; part = part->next) {
-            part->first_sent_ns += ns;
-            if (part->refused_ns != 0) part->refused_ns += ns;
+            put_off(&part->first_sent_ns, ns, now_ns);
+            put_off(&part->refused_ns, ns, now_ns);
         }
     }
 }

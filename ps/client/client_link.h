@@ -108,7 +108,7 @@ struct part *client_link_take_lost(struct client_link *link, const struct client
                                    struct error *error);
 
 /* The process did not run for so long: that was no silence of the shard. */
-void client_link_slept(struct client_link *link, uint64_t ns);
+void client_link_slept(struct client_link *link, uint64_t now_ns, uint64_t ns);
 
 /* Takes a part out of its list. */
 void client_link_remove(struct client_link *link, struct part *part);

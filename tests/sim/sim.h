@@ -50,8 +50,10 @@ struct process {
     /* Its clock. */
     uint64_t offset_ns;
     int64_t drift_ppm;
-    /* It dies after so many steps (calls on files, messages, stages of a turn); 0: it does not. */
+    /* It dies after so many steps (calls on files, messages, stages of a turn), or with `in_files`
+     * after so many calls that change files; 0: it does not. */
     uint64_t steps_left;
+    bool in_files;
     bool dying;                    /* it is dead, and the call that it died in has yet to return */
     bool loses;                    /* its machine dies with it: what was not flushed is lost */
     uint64_t disk_faults_until_ns; /* calls on files fail at random */
@@ -70,7 +72,7 @@ struct sim {
     struct process *current; /* whose code runs; NULL: the simulator's */
 
     /* What kind of run this is. */
-    uint32_t servers, threads, workers, shards;
+    uint32_t servers, threads, workers, shards, replicas;
     uint32_t epochs, seeds, lease, batch, slots;
     uint32_t loss, repeat, reorder; /* in 1,000 messages */
     uint64_t delay_ns;              /* of a message, at most */
@@ -109,6 +111,8 @@ uint64_t process_now(const struct process *process);
 uint64_t current_now(void);
 /* Something has happened at which the current process may die. True: it has. */
 bool process_step(void);
+/* The same for a call on files. */
+bool process_file_step(bool writes);
 /* The process ends by itself: with `failed` it is started again. */
 void process_end(struct process *process, bool failed);
 /* Wants a turn in so many ns of its clock, or before. */
@@ -155,6 +159,9 @@ uint32_t disk_names(const char *path, char (**names)[DISK_NAME_BYTES]);
 bool disk_has(int fd);
 const void *disk_bytes(int fd);
 bool disk_refuses(bool writes);
+
+/* Memory of tables, all of it, at the end of a run (sim_pages.c). */
+void pages_give_back(void);
 
 /* ---- processes ------------------------------------------------------------------------------ */
 

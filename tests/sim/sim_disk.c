@@ -17,7 +17,7 @@
 
 #define FD_FIRST (1 << 20)
 
-enum { OPEN_FILES_MAX = 64, DEFERRED_MAX = 64 };
+enum { OPEN_FILES_MAX = 64, DEFERRED_MAX = 256 };
 
 struct node;
 
@@ -57,10 +57,13 @@ static struct disk {
     struct change *changes;
     uint32_t change_count, change_capacity, groups;
     struct open_file files[OPEN_FILES_MAX];
-    /* The canary that renames before it flushes. */
-    struct node *deferred[DEFERRED_MAX];
+    /* The canary that renames before it flushes: files whose flush has yet to be done. */
+    struct deferred {
+        struct node *node;
+        uint32_t process;
+        bool due; /* its process has renamed something since */
+    } deferred[DEFERRED_MAX];
     uint32_t deferred_count;
-    bool deferred_due;
 } disk;
 
 /* ---- nodes ---------------------------------------------------------------------------------- */
@@ -209,12 +212,27 @@ static void make_safe(struct node *node)
     }
 }
 
-static void make_deferred_safe(void)
+/* Does what the process put off; or forgets it, since it has died. */
+static void end_deferred(uint32_t process, bool dead)
 {
-    for (uint32_t i = 0; i < disk.deferred_count; i++)
-        make_safe(disk.deferred[i]);
-    disk.deferred_count = 0;
-    disk.deferred_due = false;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < disk.deferred_count; i++) {
+        struct deferred deferred = disk.deferred[i];
+        bool ends = deferred.process == process && (deferred.due || dead);
+        if (ends && !dead) make_safe(deferred.node);
+        if (!ends) disk.deferred[kept++] = deferred;
+    }
+    disk.deferred_count = kept;
+}
+
+static void defer(struct node *node)
+{
+    for (uint32_t i = 0; i < disk.deferred_count; i++) {
+        if (disk.deferred[i].node == node) return;
+    }
+    CHECK(disk.deferred_count < DEFERRED_MAX);
+    disk.deferred[disk.deferred_count++] =
+        (struct deferred){.node = node, .process = sim.current->index};
 }
 
 /* Kept, lost, or some of it with zeros or noise for the rest. */
@@ -267,8 +285,7 @@ static void lose_names(struct node *folder, uint32_t process)
 
 void disk_crash(const struct process *process)
 {
-    disk.deferred_count = 0;
-    disk.deferred_due = false;
+    end_deferred(process->index, true);
     while (true) {
         uint32_t i = 0;
         while (i < disk.change_count && disk.changes[i].process != process->index)
@@ -296,12 +313,12 @@ bool disk_refuses(bool writes)
 {
     struct process *process = sim.current;
     CHECK(process != NULL);
-    if (process_step()) {
+    if (process_file_step(writes)) {
         errno = EIO;
         return true;
     }
-    if (disk.deferred_due) make_deferred_safe();
     if (!writes) return false;
+    if (disk.deferred_count > 0) end_deferred(process->index, false);
     if (sim.now_ns < process->disk_full_until_ns) {
         errno = ENOSPC;
         return true;
@@ -457,8 +474,7 @@ static int flush(int fd)
     struct open_file *file = file_of(fd);
     if (disk_refuses(true) || file == NULL) return -1;
     if (sim.canary == CANARY_RENAME_FIRST && !file->node->folder) {
-        CHECK(disk.deferred_count < DEFERRED_MAX);
-        disk.deferred[disk.deferred_count++] = file->node;
+        defer(file->node);
     } else {
         make_safe(file->node);
     }
@@ -503,7 +519,8 @@ static int move(const char *from, const char *to, bool exchange)
     disk.groups++;
     change_name(folder, name, exchange ? other : NULL);
     change_name(other_folder, other_name, node);
-    disk.deferred_due = disk.deferred_count > 0;
+    for (uint32_t i = 0; i < disk.deferred_count; i++)
+        disk.deferred[i].due |= disk.deferred[i].process == sim.current->index;
     return 0;
 }
 

@@ -126,7 +126,7 @@ uint64_t sim_between(uint64_t low, uint64_t high)
 
 uint64_t process_now(const struct process *process)
 {
-    int64_t drift = (int64_t)(sim.now_ns / 1000000) * process->drift_ppm;
+    int64_t drift = (int64_t)(sim.now_ns / 1000) * process->drift_ppm / 1000; /* never back */
     return process->offset_ns + sim.now_ns + (uint64_t)drift;
 }
 
@@ -138,13 +138,23 @@ uint64_t current_now(void)
     return process_now(sim.current);
 }
 
-bool process_step(void)
+static bool count_step(bool counts)
 {
     struct process *process = sim.current;
     if (process->dying) return true;
-    if (process->steps_left == 0 || --process->steps_left > 0) return false;
+    if (!counts || process->steps_left == 0 || --process->steps_left > 0) return false;
     process->dying = true;
     return true;
+}
+
+bool process_step(void)
+{
+    return count_step(!sim.current->in_files);
+}
+
+bool process_file_step(bool writes)
+{
+    return count_step(writes || !sim.current->in_files);
 }
 
 void process_wake(struct process *process, uint64_t in_ns)
@@ -238,6 +248,7 @@ static void fault(void)
     uint64_t for_ns = sim_between(10 * SIM_MS, 4 * SIM_S);
     uint64_t until_ns = sim.now_ns + for_ns < sim.heal_ns ? sim.now_ns + for_ns : sim.heal_ns;
     uint64_t kind = sim_between(0, 12);
+    if (kind == 3) process = &sim.processes[0]; /* what it forgets, all forget */
     sim_trace(process, "fault", kind, other->index, until_ns);
     switch (kind) {
     case 0:
@@ -245,8 +256,9 @@ static void fault(void)
     case 2:
     case 3: /* dies, now or in the middle of something soon */
         if (!process->up || process->steps_left > 0) break;
-        process->loses = sim_chance(500);
-        process->steps_left = sim_between(1, sim_chance(500) ? 8 : 200);
+        process->loses = kind == 3 || sim_chance(500);
+        process->in_files = process->role != ROLE_WORKER && (kind == 3 || sim_chance(500));
+        process->steps_left = sim_between(1, sim_chance(500) ? 8 : process->in_files ? 60 : 200);
         break;
     case 4: /* neither hears the other */
         net_part(process->index, other->index, until_ns, sim_chance(500));
@@ -315,6 +327,7 @@ static void choose_run(uint64_t seed, bool trace, enum canary canary)
     sim.threads = (uint32_t)sim_between(1, THREADS_MAX + 1);
     sim.workers = (uint32_t)sim_between(1, WORKERS_MAX + 1);
     sim.shards = sim.servers * sim.threads;
+    sim.replicas = 1;
     sim.slots = (uint32_t)sim_between(sim.shards, 3 * sim.shards);
     sim.epochs = (uint32_t)sim_between(1, 4);
     sim.seeds = (uint32_t)sim_between(8, 30);
@@ -429,4 +442,5 @@ void sim_run(uint64_t seed, bool trace, enum canary canary)
     model_deinit();
     disk_deinit();
     net_deinit();
+    pages_give_back();
 }

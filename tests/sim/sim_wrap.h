@@ -50,6 +50,9 @@ WRAPPED(FTSENT *, fts_read, FTS *tree);
 WRAPPED(int, fts_close, FTS *tree);
 WRAPPED(void *, mmap, void *where, size_t bytes, int protection, int flags, int fd, off_t offset);
 WRAPPED(int, munmap, void *memory, size_t bytes);
+/* sim_pages.c */
+WRAPPED(void *, pages_alloc, size_t bytes);
+WRAPPED(void, pages_free, void *memory, size_t bytes);
 
 /* sim_world.c */
 WRAPPED(void, log_event, enum log_level level, const char *event, const char *format, ...);

@@ -403,6 +403,28 @@ static void an_order_for_another_step_gives_up_the_one_under_way(void **state)
     serving_deinit(&serving);
 }
 
+static void an_older_order_that_comes_late_changes_nothing(void **state)
+{
+    struct writing *writing = *state;
+    struct serving serving;
+    serving_init(&serving, writing);
+    const struct shard_checkpoint_report *report = shard_checkpoint_report(serving.checkpoint);
+    train(writing, 50);
+    follow(serving.checkpoint, 1, 0);
+    publish(writing, report);
+    train(writing, 2000);
+    shard_checkpoint_order(serving.checkpoint, 2, 1);
+    shard_checkpoint_order(serving.checkpoint, 1, 0);
+    follow(serving.checkpoint, 2, 1);
+    assert_int_equal(report->base, 1);
+    publish(writing, report);
+    shard_checkpoint_order(serving.checkpoint, 1, 0);
+    assert_true(report->ended);
+    assert_int_equal(report->step, 2);
+    assert_current(writing, 2);
+    serving_deinit(&serving);
+}
+
 static void a_shard_that_ends_leaves_nothing_unfinished(void **state)
 {
     struct writing *writing = *state;
@@ -430,6 +452,7 @@ int main(void)
         TEST(nothing_builds_on_what_was_not_published),
         TEST(a_failed_part_is_told_counted_and_followed_by_a_whole_one),
         TEST(an_order_for_another_step_gives_up_the_one_under_way),
+        TEST(an_older_order_that_comes_late_changes_nothing),
         TEST(a_shard_that_ends_leaves_nothing_unfinished),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,8 @@
 /* Sessions that a shard has forgotten, and clients that come back to it. */
 #include "client_net.h"
 
+#include "ps/client/client_link.h"
+
 struct scene {
     struct net net;
     struct client_core *core;
@@ -270,9 +272,19 @@ static void stops_and_losses_apply_each_push_once_or_say_that_it_is_not_known(vo
     assert_true(expired > 100 && unknown > 100); /* it did happen */
 }
 
+static void what_is_heard_first_after_a_pause_is_not_old(void **state)
+{
+    (void)state;
+    struct client_link link = {.waiting_ns = 10, .heard_ns = 95, .refused_ns = 30};
+    client_link_slept(&link, 100, 60); /* it was stopped from 35 to 95 */
+    assert_int_equal(link.waiting_ns, 100);
+    assert_int_equal(link.refused_ns, 90);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_heard_first_after_a_pause_is_not_old),
         cmocka_unit_test(a_push_applied_before_its_session_was_forgotten_is_not_applied_again),
         cmocka_unit_test(a_copy_that_comes_after_its_push_has_failed_is_not_applied),
         cmocka_unit_test(a_session_without_unanswered_pushes_is_opened_again_and_nobody_notices),
