@@ -54,7 +54,7 @@ struct session {
     bool announced; /* it has said since the restart which leases it holds */
     uint64_t seeds_done;
     uint32_t turn; /* 1 + its number among those who take turns; 0: none */
-    bool entered;  /* it is in the clock */
+    bool entered;  /* its last request said that it is in the clock */
     uint64_t granted_request, granted_lease; /* a repeated LeaseRequest gets the same lease */
 };
 
@@ -119,7 +119,6 @@ struct checkpoint_record {
 
 struct parked_request {
     uint64_t peer, request, session, since_ns;
-    bool entered;
 };
 
 struct parked_join {

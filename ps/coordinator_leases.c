@@ -183,7 +183,6 @@ static bool send_to_enter(struct turn *turn, const struct parked_request *parked
 {
     if (!coordinator_turns_on(turn->coordinator) || session->presence != SESSION_LIVE) return false;
     coordinator_turns_assign(turn, session);
-    session->entered = parked->entered;
     if (session->turn == 0 || session->entered) return false;
     send_kind(turn, parked->peer, parked->request, ANTHILL__LEASE_KIND__LEASE_WAIT, true);
     return true;
@@ -256,6 +255,7 @@ void coordinator_leases_request(struct turn *turn, const struct message *message
         return;
     }
     coordinator_sessions_activate(turn, session);
+    session->entered = message->envelope->lease_request->entered;
     if (serve_again(turn, session, message)) return;
     for (uint32_t i = 0; i < coordinator->parked_count; i++) {
         struct parked_request *parked = &coordinator->parked[i];
@@ -276,7 +276,6 @@ void coordinator_leases_request(struct turn *turn, const struct message *message
         .request = request,
         .session = session->id,
         .since_ns = turn->now_ns,
-        .entered = message->envelope->lease_request->entered,
     };
 }
 

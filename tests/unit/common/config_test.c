@@ -382,6 +382,8 @@ static void values_out_of_range_are_named_with_who_set_them(void **state)
         {"servers.replicas=3", "servers.replicas: 3 is more than 2"},
         {"network.dead_seconds=1.5", "network.dead_seconds: 1.5 is less than 2"},
         {"consistency.staleness=2", "consistency.staleness: 2, but consistency.mode is not ssp"},
+        {"consistency.clock_batches=4",
+         "consistency.clock_batches: 4, but consistency.mode is not bsp"},
         {"workers.count=0", "workers.count: 0 is less than 1"},
         {"workers.lease_seconds=0", "workers.lease_seconds: 0 is not greater than 0"},
         {"checkpoint.every_seconds=-1", "checkpoint.every_seconds: -1 is less than 0"},
