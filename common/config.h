@@ -96,6 +96,7 @@ struct config {
     struct {
         enum config_consistency mode;
         uint32_t staleness;
+        bool compensate;        /* stale gradients take smaller steps */
         uint32_t clock_batches; /* bsp: batches that make one step; 0: one of each worker */
     } consistency;
     struct {

@@ -236,6 +236,10 @@ static bool cluster_holds(const struct config *config, struct config_fault *faul
         return wrong(fault, "consistency.staleness", "%u, but consistency.mode is not ssp",
                      config->consistency.staleness);
     }
+    if (config->consistency.compensate && config->consistency.mode == CONFIG_BSP) {
+        return wrong(fault, "consistency.compensate",
+                     "true, but with consistency.mode bsp no gradient is stale");
+    }
     if (config->consistency.clock_batches != 0 && config->consistency.mode != CONFIG_BSP) {
         return wrong(fault, "consistency.clock_batches", "%u, but consistency.mode is not bsp",
                      config->consistency.clock_batches);

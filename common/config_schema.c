@@ -112,8 +112,8 @@ static const cyaml_schema_field_t embeddings_fields[] = {ENUM(embeddings, optimi
                                                          BOOL(embeddings, look_ahead),
                                                          CYAML_FIELD_END};
 static const cyaml_schema_field_t consistency_fields[] = {
-    ENUM(consistency, mode, modes), UINT(consistency, staleness), UINT(consistency, clock_batches),
-    CYAML_FIELD_END};
+    ENUM(consistency, mode, modes), UINT(consistency, staleness), BOOL(consistency, compensate),
+    UINT(consistency, clock_batches), CYAML_FIELD_END};
 static const cyaml_schema_field_t servers_fields[] = {
     UINT(servers, count),    UINT(servers, shards),   UINT(servers, slots),
     UINT(servers, replicas), UINT(servers, rows_max), CYAML_FIELD_END};

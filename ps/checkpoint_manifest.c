@@ -242,6 +242,7 @@ static enum status table_to_yaml(const struct part_table *table, struct yaml_tab
                                 .init_scale = texts->init_scale,
                                 .consistency = spec->consistency,
                                 .staleness = spec->staleness,
+                                .compensate = spec->compensate,
                                 .rows_max = spec->rows_max,
                                 .bytes_max = spec->bytes_max,
                                 .storage = spec->storage,
@@ -301,6 +302,7 @@ static enum status table_from_yaml(const struct yaml_table *yaml, struct part_ta
     spec.optimizer = &optimizer;
     spec.consistency = (Anthill__ConsistencyMode)yaml->consistency;
     spec.staleness = yaml->staleness;
+    spec.compensate = yaml->compensate;
     spec.rows_max = yaml->rows_max;
     spec.bytes_max = yaml->bytes_max;
     spec.storage = (Anthill__StorageKind)yaml->storage;

@@ -109,6 +109,7 @@ static const cyaml_schema_field_t table_fields[] = {
     FLOAT(yaml_table, init_scale),
     CHOICE(yaml_table, consistency, modes),
     NUMBER(yaml_table, staleness),
+    CYAML_FIELD_BOOL("compensate", CYAML_FLAG_OPTIONAL, struct yaml_table, compensate),
     NUMBER(yaml_table, rows_max),
     NUMBER(yaml_table, bytes_max),
     CHOICE(yaml_table, storage, storages),

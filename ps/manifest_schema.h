@@ -36,7 +36,7 @@ struct yaml_table {
     char *name;
     uint32_t kind, dim, init, consistency, staleness, storage, admit_after, evict, evict_seconds;
     uint64_t seed, rows_max, bytes_max, rows, deleted;
-    bool full, versioned;
+    bool full, versioned, compensate;
     char *init_scale;
     struct yaml_optimizer optimizer;
     struct yaml_tensor *tensors;

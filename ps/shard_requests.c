@@ -43,6 +43,16 @@ static enum status add_to_sums(struct shard *shard, const struct keys_request *k
     return status;
 }
 
+/* Of a gradient that is t updates old, t > 1: 1 / t of the push's (Zhang et al. 2016,
+ * Staleness-aware async-SGD, equation 6). */
+static float rate_scale_of(const struct keys_request *keys, const Anthill__Push *push,
+                           const struct gradient_origin *origin)
+{
+    uint64_t age = gradient_ages_updates(&keys->table->ages, origin);
+    bool scale = table_spec(keys->table->table)->compensate && age > 1;
+    return scale ? push->rate_scale / (float)age : push->rate_scale;
+}
+
 static struct gradient_origin origin_of(const struct shard *shard,
                                         const struct shard_request *request)
 {
@@ -67,9 +77,10 @@ static enum status take_push(struct shard *shard, const struct shard_request *re
     struct table *table = keys->table->table;
     bool sum = table_spec(table)->consistency == ANTHILL__CONSISTENCY_MODE__CONSISTENCY_BSP &&
                shard->staleness.count > 0 && push->clock >= shard->staleness.clock_min;
-    enum status status = sum ? add_to_sums(shard, keys, push, source, error)
-                             : table_push_from(table, keys->keys, keys->key_count, source,
-                                               push->rate_scale, push->clock, error);
+    enum status status =
+        sum ? add_to_sums(shard, keys, push, source, error)
+            : table_push_from(table, keys->keys, keys->key_count, source,
+                              rate_scale_of(keys, push, &origin), push->clock, error);
     if (status == STATUS_OK && sum) {
         gradient_ages_hold(&keys->table->ages, &origin, push->clock);
     } else if (status == STATUS_OK) {

@@ -103,6 +103,7 @@ enum status table_spec_compare(const Anthill__TableSpec *left, const Anthill__Ta
         {"optimizer rate_final", (double)a->rate_final, (double)b->rate_final},
         {"consistency", left->consistency, right->consistency},
         {"staleness", left->staleness, right->staleness},
+        {"compensate", left->compensate, right->compensate},
         {"storage", left->storage, right->storage},
         {"admit_after", left->admit_after, right->admit_after},
         {"evict", left->evict, right->evict},

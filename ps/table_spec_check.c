@@ -306,6 +306,10 @@ enum status table_spec_check(const Anthill__TableSpec *spec, struct error *error
         return error_set(error, STATUS_CONFIG, "table \"%s\": consistency %u is unknown",
                          spec->name, (unsigned)spec->consistency);
     }
+    if (spec->compensate && spec->consistency == ANTHILL__CONSISTENCY_MODE__CONSISTENCY_BSP) {
+        return error_set(error, STATUS_CONFIG,
+                         "table \"%s\": compensate, but in bsp no gradient is stale", spec->name);
+    }
     switch (spec->kind) {
     case ANTHILL__TABLE_KIND__TABLE_DENSE:
         return check_dense(spec, error);

@@ -58,6 +58,7 @@ static void fill_consistency(Anthill__TableSpec *spec, const struct config *conf
     };
     spec->consistency = modes[config->consistency.mode];
     spec->staleness = config->consistency.staleness;
+    spec->compensate = config->consistency.compensate;
 }
 
 static void fill_rows(struct tables *tables, const struct config *config)

@@ -45,6 +45,7 @@ static void fill(struct spec_fixture *fixture, struct rng *rng, Anthill__Optimiz
     spec->evict_seconds =
         spec->evict == ANTHILL__EVICT_KIND__EVICT_SCORE ? 0 : (uint32_t)rng_u64(rng);
     spec->versioned = rng_below(rng, 2) == 0;
+    spec->compensate = spec->consistency != BSP && rng_below(rng, 2) == 0;
     Anthill__OptimizerSpec *optimizer = &fixture->optimizer;
     float *const floats[] = {
         &optimizer->rate,      &optimizer->beta1,      &optimizer->beta2,

@@ -1,4 +1,6 @@
 /* How old gradients are: the numbers alone, and as clients and shards make them. */
+#include <math.h>
+
 #include "client_net.h"
 
 #include "ps/gradient_ages.h"
@@ -149,6 +151,53 @@ static void the_updates_between_a_pull_and_its_push_are_counted(void **state)
     net_deinit(&pair.net);
 }
 
+/* What one worker's gradients do to a value when those of the other come in between, in double. */
+static double reference(double value, const unsigned *ages, const double *grads, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        value -= grads[i] / (ages[i] > 1 ? ages[i] : 1);
+    return value;
+}
+
+static void stale_gradients_take_smaller_steps_where_a_table_compensates(void **state)
+{
+    (void)state;
+    enum { STEPS = 60 };
+    unsigned ages[STEPS], updates = 0, pulled[2] = {0};
+    double grads[STEPS];
+    struct net net;
+    net_init(&net, fixture_seed());
+    struct spec_fixture fixture = {0};
+    fixture_sparse(&fixture, "rows", DIM, SGD);
+    fixture.spec.compensate = true;
+    struct client_core *cores[2];
+    uint32_t table = 0;
+    uint64_t key = 5;
+    float row[DIM], grad[DIM] = {0};
+    for (unsigned i = 0; i < 2; i++) {
+        cores[i] = net_client(&net, false);
+        join_well(&net, cores[i]);
+        table = open_table(&net, cores[i], &fixture);
+        pull_well(&net, cores[i], table, &key, 1, row);
+    }
+    for (unsigned step = 0; step < STEPS; step++) {
+        unsigned i = (unsigned)rng_below(&net.rng, 2);
+        if (rng_below(&net.rng, 4) == 0) {
+            pull_well(&net, cores[1 - i], table, &key, 1, row);
+            pulled[1 - i] = updates;
+        }
+        grads[step] = (double)rng_below(&net.rng, 1000) / 100 - 5;
+        ages[step] = updates++ - pulled[i];
+        grad[0] = (float)grads[step];
+        start_push(&net, cores[i], table, &key, 1, grad);
+        flush_well(&net, cores[i]);
+    }
+    pull_well(&net, cores[0], table, &key, 1, row);
+    double expected = reference(0, ages, grads, STEPS);
+    if (fabs((double)row[0] - expected) > 1e-4) fail_msg("%g, not %g", (double)row[0], expected);
+    net_deinit(&net);
+}
+
 static void rows_that_are_pulled_ahead_are_not_those_that_a_push_follows(void **state)
 {
     (void)state;
@@ -270,6 +319,7 @@ int main(void)
         cmocka_unit_test(a_push_that_says_nothing_of_its_pull_is_an_update_without_an_age),
         cmocka_unit_test(ages_of_summed_pushes_count_when_their_clock_is_applied),
         cmocka_unit_test(the_updates_between_a_pull_and_its_push_are_counted),
+        cmocka_unit_test(stale_gradients_take_smaller_steps_where_a_table_compensates),
         cmocka_unit_test(rows_that_are_pulled_ahead_are_not_those_that_a_push_follows),
         cmocka_unit_test(parts_of_one_push_are_one_update),
         cmocka_unit_test(in_bsp_no_update_and_no_clock_comes_between),

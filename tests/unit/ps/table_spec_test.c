@@ -49,6 +49,10 @@ static void specs_that_cannot_work_are_refused_by_name(void **state)
     fixture_sparse(&fixture, "nodes", 4, SGD);
     fixture.spec.consistency = (Anthill__ConsistencyMode)9;
     assert_refused(&fixture, "consistency 9 is unknown");
+    fixture.spec.consistency = BSP;
+    fixture.spec.compensate = true;
+    assert_refused(&fixture, "in bsp no gradient is stale");
+    fixture.spec.compensate = false;
     fixture_sparse(&fixture, "", 4, SGD);
     assert_refused(&fixture, "name is empty");
     fixture_sparse(&fixture, "two\nlines", 4, SGD);
