@@ -40,7 +40,7 @@ struct thread {
     struct map map;
     struct copy copies[THREADS_MAX];
     bool hand_over[THREADS_MAX];
-    uint64_t due_ns, back_ns;
+    uint64_t due_ns, back_ns, deaf_ns; /* it hears nothing until then */
 };
 
 /* A message to the coordinator that is on its way. */
@@ -53,6 +53,7 @@ struct model {
     struct fixture *fixture;
     struct rng rng;
     uint32_t servers, per_server, count;
+    uint32_t loss_percent, late_percent; /* of orders; of heartbeats */
     struct thread threads[THREADS_MAX];
     uint64_t acknowledged[THREADS_MAX], acknowledgements, restores, failovers, moves;
     struct map seen[VERSIONS_MAX];
@@ -132,6 +133,7 @@ static void take_role(struct model *model, struct thread *thread, uint32_t index
         bool goes_on = before->backup == index && before->primary == now->primary &&
                        before->incarnation == now->incarnation && copy->has;
         if (changed_places) {
+            assert_true(copy->drained); /* else the two may have gone different ways */
             copy->from = now->incarnation;
             copy->all = true;
             model->moves++;
@@ -267,7 +269,9 @@ static void deliver(struct model *model, bool lossy)
         struct message *message = &taken.messages[i];
         uint64_t index = message->peer - 100;
         bool lost = index >= model->count || !model->threads[index].alive ||
-                    model->threads[index].silent || (lossy && chance(model, 10));
+                    model->threads[index].silent ||
+                    (lossy && rng_below(&model->rng, 100) < model->loss_percent) ||
+                    model->fixture->now_ns < model->threads[index].deaf_ns;
         if (lost) continue;
         assert_int_equal(wire_unpack(message, NULL), STATUS_OK);
         if (message->envelope->body_case == ANTHILL__ENVELOPE__BODY_SHARD_ORDER)
@@ -382,16 +386,20 @@ static void silence_thread(struct model *model, uint32_t index)
 static void fault(struct model *model)
 {
     uint32_t server = (uint32_t)rng_below(&model->rng, model->servers);
-    uint64_t kind = rng_below(&model->rng, 5);
+    uint64_t kind = rng_below(&model->rng, 6);
     if (kind < 2) each_server(model, server, kill_thread);
     if (kind == 2) each_server(model, server, silence_thread);
     if (kind == 3) silence_thread(model, (uint32_t)rng_below(&model->rng, model->count));
     if (kind == 4) fixture_restart_and_tick(model->fixture);
+    if (kind == 5) {
+        struct thread *thread = &model->threads[rng_below(&model->rng, model->count)];
+        thread->deaf_ns = model->fixture->now_ns + rng_below(&model->rng, 8000) * MS;
+    }
 }
 
 static void late_messages(struct model *model)
 {
-    while (model->late_count > 0 && chance(model, 2)) {
+    while (model->late_count > 0 && chance(model, 4)) {
         uint32_t at = (uint32_t)rng_below(&model->rng, model->late_count);
         struct message message = model->late[at].message;
         model->late[at] = model->late[--model->late_count];
@@ -411,7 +419,7 @@ static void thread_step(struct model *model, uint32_t index, bool faults)
     if (thread->silent && now_ns >= thread->back_ns) thread->silent = false;
     if (!thread->alive || thread->silent || now_ns < thread->due_ns) return;
     thread->due_ns = now_ns + S;
-    bool late = faults && chance(model, 8);
+    bool late = faults && rng_below(&model->rng, 100) < model->late_percent;
     if (!thread->ready) {
         register_thread(model, index, false);
     } else {
@@ -458,6 +466,8 @@ static void run(struct model *model, uint64_t seed, uint32_t servers, uint32_t p
                             .servers = servers,
                             .per_server = per_server,
                             .count = servers * per_server};
+    model->loss_percent = (uint32_t)rng_below(&model->rng, 80);
+    model->late_percent = (uint32_t)rng_below(&model->rng, 60);
     struct coordinator_options options = fixture_options();
     options.server_count = servers;
     options.shards_per_server = per_server;
@@ -510,8 +520,7 @@ static void random_deaths_lose_nothing_that_was_acknowledged(void **state)
 static int name_seed(void **state)
 {
     (void)state;
-    if (running_seed != 0)
-        print_message("ANTHILL_TEST_SEED=%u fails\n", (unsigned)running_seed);
+    if (running_seed != 0) print_message("ANTHILL_TEST_SEED=%u fails\n", (unsigned)running_seed);
     return 0;
 }
 
