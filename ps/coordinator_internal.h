@@ -69,6 +69,7 @@ struct thread_entry {
     uint64_t restore_step;
     /* Not on disk. */
     uint64_t peer, seen_ns;
+    uint64_t map_version;   /* that this process has heard of, by its last heartbeat */
     uint64_t alive_ns;      /* when it, or the process before it, was last heard to serve */
     uint64_t lost_ns;       /* when this process took the place of the one before */
     bool heard;             /* it was, by this process of the coordinator */
@@ -86,10 +87,11 @@ struct checkpoint_report {
 
 /* A part of the rows. Shard i is at home in thread i, and has its name. */
 struct shard_entry {
-    uint32_t primary; /* the thread that serves it */
-    uint32_t backup;  /* the thread that keeps a copy; THREAD_NONE */
-    bool complete;    /* the copy has everything that is acknowledged */
-    uint64_t since;   /* the version of the map since which these three are as they are */
+    uint32_t primary;     /* the thread that serves it */
+    uint64_t incarnation; /* of its process that has the rows, or had them; 0: none yet */
+    uint32_t backup;      /* the thread that keeps a copy; THREAD_NONE */
+    bool complete;        /* the copy has everything that is acknowledged */
+    uint64_t since;       /* the version of the map since which these three are as they are */
     uint64_t primary_since, backup_since; /* and each of those two threads is in its place */
     bool hand_over; /* the primary drains, so that the backup may take its place */
     bool served;    /* it has been served in this run */

@@ -74,6 +74,9 @@ static bool assign_backup(struct turn *turn, uint32_t index)
 {
     struct shard_entry *shard = &turn->coordinator->shards[index];
     if (shard->backup != THREAD_NONE && shard->complete) return false;
+    /* Else what it says of a backup that it had, and has again, could be of the time before. */
+    bool knows = coordinator_shards_primary(turn->coordinator, index)->map_version >= shard->since;
+    if (!knows) return false;
     uint32_t chosen = choose_backup(turn->coordinator, index);
     if (chosen == THREAD_NONE || chosen == shard->backup) return false;
     if (shard->backup != THREAD_NONE && chosen != index) return false;
@@ -105,6 +108,7 @@ static bool fail_over(struct turn *turn, uint32_t index)
               primary->server, primary->shard, backup->server, backup->shard,
               (double)shard->silence_ns * 1e-9);
     shard->primary = shard->backup;
+    shard->incarnation = backup->incarnation;
     shard->backup = THREAD_NONE;
     shard->complete = false;
     changed(turn, shard);
@@ -174,6 +178,7 @@ static void change_places(struct turn *turn, uint32_t index)
     log_shard(turn, EFFECT_INFO, "handed_over", index, "to=%u.%u", backup->server, backup->shard);
     uint32_t primary = shard->primary;
     shard->primary = shard->backup;
+    shard->incarnation = backup->incarnation;
     shard->backup = primary;
     changed(turn, shard);
     shard->primary_since = shard->backup_since = shard->since;

@@ -70,7 +70,7 @@ void coordinator_shards_map(struct coordinator *coordinator, Anthill__SlotMap *m
         entry->server = coordinator->threads[i].server;
         entry->shard = coordinator->threads[i].shard;
         entry->endpoint = primary->endpoint;
-        entry->incarnation = primary->incarnation;
+        entry->incarnation = coordinator->shards[i].incarnation;
         entry->primary = coordinator->shards[i].primary;
         entry->primary_version = coordinator->shards[i].primary_since;
         if (coordinator->shards[i].backup != THREAD_NONE) {
@@ -171,6 +171,7 @@ void coordinator_shards_restored(struct turn *turn, struct thread_entry *thread)
     for (uint32_t i = 0; i < coordinator->shard_count; i++) {
         struct shard_entry *shard = &coordinator->shards[i];
         if (coordinator_shards_primary(coordinator, i) != thread) continue;
+        shard->incarnation = thread->incarnation;
         shard->restore_step = thread->restore_step;
         if (shard->served) log_loss(turn, i, thread);
         shard->served = true;

@@ -142,6 +142,7 @@ static void shards_out(struct arena *arena, const struct coordinator *coordinato
         shards[i].restore_step = shard->restore_step;
         shards[i].backup = shard->backup == THREAD_NONE ? 0 : 1 + shard->backup;
         shards[i].complete = shard->complete;
+        shards[i].incarnation = shard->incarnation;
         shards[i].since = shard->since;
         shards[i].primary_since = shard->primary_since;
         shards[i].backup_since = shard->backup_since;
@@ -436,6 +437,7 @@ static enum status shards_in(struct coordinator *coordinator,
             .primary = in->primary,
             .backup = in->backup == 0 ? THREAD_NONE : in->backup - 1,
             .complete = in->complete,
+            .incarnation = in->incarnation,
             .since = in->since,
             .primary_since = in->primary_since,
             .backup_since = in->backup_since,

@@ -166,6 +166,7 @@ static void begin_incarnation(struct turn *turn, struct thread_entry *thread,
     bool restarted = thread->served;
     thread->incarnation_before = thread->incarnation;
     thread->incarnation = registered->incarnation;
+    thread->map_version = 0;
     thread->ready = false;
     thread->stopped = false;
     thread->lost_ns = turn->now_ns;
@@ -251,6 +252,7 @@ void coordinator_threads_heartbeat(struct turn *turn, const struct message *mess
     }
     thread->peer = message->peer;
     heard(turn, thread);
+    thread->map_version = message->envelope->map_version;
     thread->rows = beat->rows;
     thread->bytes = beat->bytes;
     thread->pulls = beat->pulls;

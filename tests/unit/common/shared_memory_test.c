@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -150,6 +151,28 @@ static void memory_of_no_size_is_not_made(void **state)
     assert_null(memory.base);
 }
 
+static void who_has_ended_is_known_and_who_has_stopped_has_not(void **state)
+{
+    (void)state;
+    assert_false(shared_memory_process_ended(pid()));
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        raise(SIGSTOP);
+        _exit(0);
+    }
+    int how = 0;
+    assert_int_equal(waitpid(child, &how, WUNTRACED), child);
+    assert_true(WIFSTOPPED(how));
+    assert_false(shared_memory_process_ended((uint32_t)child));
+    assert_int_equal(kill(child, SIGKILL), 0);
+    siginfo_t info;
+    assert_int_equal(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
+    assert_true(shared_memory_process_ended((uint32_t)child)); /* nobody has asked how yet */
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(shared_memory_process_ended((uint32_t)child));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,6 +183,7 @@ int main(void)
         cmocka_unit_test(what_can_shrink_is_refused),
         cmocka_unit_test(files_and_pipes_are_refused),
         cmocka_unit_test(memory_of_no_size_is_not_made),
+        cmocka_unit_test(who_has_ended_is_known_and_who_has_stopped_has_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -226,6 +226,9 @@ static inline const Anthill__Envelope *fixture_shard_beat(struct fixture *fixtur
     Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
     envelope.body_case = ANTHILL__ENVELOPE__BODY_SHARD_HEARTBEAT;
     envelope.shard_heartbeat = &body;
+    struct coordinator_view view; /* it has heard of the last map */
+    coordinator_view(fixture->coordinator, fixture->now_ns, &view);
+    envelope.map_version = view.map_version;
     uint64_t request = fixture_send(fixture, 100 + server, &envelope);
     const Anthill__Envelope *reply = fixture_reply(fixture, 100 + server, request);
     assert_non_null(reply);

@@ -252,6 +252,8 @@ static void a_primary_that_has_restarted_is_replaced_at_once(void **state)
     step(fixture);
     /* It has nothing to restore, and becomes the backup of both. */
     fixture_register(fixture, 0, 2000, true, 0);
+    expect_role(fixture, 0, 1, NONE, false);
+    pass(fixture, 1, (uint64_t[]){2000, 1001});
     expect_role(fixture, 0, 1, 0, false);
     expect_role(fixture, 1, 1, 0, false);
     assert_null(strstr(fixture->logs.data, "are lost"));
@@ -283,6 +285,27 @@ static void a_silent_primary_that_comes_back_in_time_stays(void **state)
     fixture_tick(fixture, MS);
     expect_role(fixture, 0, 0, 1, true);
     assert_non_null(strstr(fixture->logs.data, "server_back server=0"));
+}
+
+static void a_backup_is_given_to_a_primary_that_knows_it_has_none(void **state)
+{
+    struct fixture *fixture;
+    two_servers_that_copy_each_other(state, &fixture);
+    uint64_t version = version_of(fixture);
+    for (int i = 0; i < 4; i++) {
+        fixture_tick(fixture, S);
+        beat_under(fixture, 0, 1000, 0, COMPLETE, 1001, version);
+    }
+    expect_role(fixture, 0, 0, NONE, false);
+    /* Server 1 is heard again; server 0 has yet to hear that it was gone. */
+    fixture_shard_beat(fixture, 1, 1001);
+    fixture_tick(fixture, MS);
+    beat_under(fixture, 0, 1000, 0, COMPLETE, 1001, version);
+    fixture_tick(fixture, MS);
+    expect_role(fixture, 0, 0, NONE, false);
+    beat_under(fixture, 0, 1000, 0, 0, 0, version_of(fixture));
+    fixture_tick(fixture, MS);
+    expect_role(fixture, 0, 0, 1, false);
 }
 
 static void without_its_backup_a_primary_goes_on_alone(void **state)
@@ -382,6 +405,7 @@ static void when_both_have_restarted_the_checkpoint_is_restored(void **state)
     assert_true(fixture_register(fixture, 0, 2000, false, 0)->restore);
     fixture_register(fixture, 0, 2000, true, 0);
     fixture_register(fixture, 1, 2001, true, 0);
+    pass(fixture, 1, (uint64_t[]){2000, 2001});
     expect_role(fixture, 0, 0, 1, false);
     expect_role(fixture, 1, 1, 0, false);
     assert_non_null(strstr(fixture->logs.data, "server 0 shard 0 restarted without a checkpoint"));
@@ -614,6 +638,7 @@ int main(void)
         TESTS(a_primary_that_has_restarted_is_replaced_at_once),
         TESTS(a_backup_that_is_behind_never_takes_over),
         TEST(a_silent_primary_that_comes_back_in_time_stays),
+        TEST(a_backup_is_given_to_a_primary_that_knows_it_has_none),
         TESTS(without_its_backup_a_primary_goes_on_alone),
         TEST(a_third_server_becomes_the_backup_when_one_dies),
         TESTS(of_two_silent_ones_the_first_that_is_heard_serves),
