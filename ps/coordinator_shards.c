@@ -70,7 +70,9 @@ void coordinator_shards_map(struct coordinator *coordinator, Anthill__SlotMap *m
         entry->server = coordinator->threads[i].server;
         entry->shard = coordinator->threads[i].shard;
         entry->endpoint = primary->endpoint;
-        entry->incarnation = coordinator->shards[i].incarnation;
+        /* A new process has nothing while a silent backup may have it all: that keeps its copy. */
+        bool waits = coordinator->shards[i].complete && !primary->ready;
+        entry->incarnation = waits ? coordinator->shards[i].incarnation : primary->incarnation;
         entry->primary = coordinator->shards[i].primary;
         entry->primary_version = coordinator->shards[i].primary_since;
         if (coordinator->shards[i].backup != THREAD_NONE) {
