@@ -272,6 +272,7 @@ static void a_backup_that_is_behind_never_takes_over(void **state)
     const Anthill__ShardOrder *order = fixture_register(fixture, 0, 2000, false, 0);
     assert_true(order->restore);
     assert_int_equal(order->map->shards[0]->primary, 0);
+    assert_int_equal(order->map->shards[0]->incarnation, 2000);
     fixture_register(fixture, 0, 2000, true, 0);
     expect_role(fixture, 0, 0, 1, false);
     assert_non_null(strstr(fixture->logs.data, "server 0 shard 0 restarted without a checkpoint"));
@@ -365,6 +366,7 @@ static void a_new_process_waits_for_the_backup_that_may_have_it_all(void **state
     struct fixture *fixture = both_are_silent(state);
     const Anthill__ShardOrder *order = fixture_register(fixture, 0, 2000, false, 0);
     assert_false(order->restore);
+    assert_int_equal(order->map->shards[0]->incarnation, 1000); /* the backup keeps its copy */
     for (int i = 0; i < 10; i++) {
         fixture_tick(fixture, S);
         order = fixture_register(fixture, 0, 2000, false, 0);

@@ -21,6 +21,7 @@ static void a_restarted_server_gets_the_latest_checkpoint_and_a_new_map(void **s
     assert_true(order->restore);
     assert_int_equal(order->restore_step, 1);
     assert_int_equal(order->map->n_shards, 2);
+    assert_int_equal(order->map->shards[1]->incarnation, 2001); /* it finds itself there */
     order = fixture_register(fixture, 1, 2001, true, 1);
     coordinator_view(fixture->coordinator, fixture->now_ns, &after);
     assert_int_equal(after.map_version, before.map_version + 1);
