@@ -17,12 +17,19 @@ static void put_number(uint8_t *bytes, uint64_t value)
         bytes[i] = (uint8_t)(value >> (8 * i));
 }
 
+/* The header of a coordinator's state, with the length and checksum of this one. */
 static uint8_t *with_header(struct fuzz_input state, size_t *bytes)
 {
-    static const uint8_t begin[16] = {'A', 'N', 'T', 'H', 'C', 'R', 'D', '1', 1};
+    static uint8_t *begin;
+    if (begin == NULL) {
+        const struct coordinator_options options = fuzz_coordinator_options();
+        struct coordinator *coordinator = coordinator_create(&options, FUZZ_NOW_NS);
+        coordinator_state_pack(coordinator, &begin, bytes);
+        coordinator_destroy(coordinator);
+    }
     uint8_t *file = malloc(HEADER_BYTES + state.bytes);
     CHECK(file != NULL);
-    memcpy(file, begin, sizeof begin);
+    memcpy(file, begin, HEADER_BYTES);
     put_number(file + 16, state.bytes);
     put_number(file + 24, checksum_bytes(state.data, state.bytes));
     if (state.bytes > 0) memcpy(file + HEADER_BYTES, state.data, state.bytes);

@@ -153,20 +153,24 @@ static void empty_books_do_not_grow_in_memory(void **state)
 {
     (void)state;
     enum { COUNT = 100000, HEADER = 32 };
-    static const uint8_t begin[16] = {'A', 'N', 'T', 'H', 'C', 'R', 'D', '1', 2};
-    struct coordinator_options options = fixture_options();
+    struct fixture fixture;
     struct error error = {0};
-    uint8_t *data = calloc(1, HEADER + 2 * COUNT);
+    uint8_t *good = NULL, *data = calloc(1, HEADER + 2 * COUNT);
+    size_t good_bytes = 0;
     assert_non_null(data);
-    memcpy(data, begin, sizeof begin);
+    fill(&fixture);
+    coordinator_state_pack(fixture.coordinator, &good, &good_bytes);
+    memcpy(data, good, HEADER);
     for (size_t i = 0; i < COUNT; i++)
         data[HEADER + 2 * i] = 11 << 3 | 2;
     const uint64_t ends[2] = {2 * COUNT, checksum_bytes(data + HEADER, 2 * COUNT)};
     for (unsigned k = 0; k < 16; k++)
         data[16 + k] = (uint8_t)(ends[k / 8] >> (8 * (k % 8)));
-    assert_int_equal(unpack(&options, data, HEADER + 2 * COUNT, &error), STATUS_CORRUPT);
+    assert_int_equal(unpack(&fixture.options, data, HEADER + 2 * COUNT, &error), STATUS_CORRUPT);
     assert_string_equal(error.text, "it is no coordinator's state");
+    free(good);
     free(data);
+    fixture_deinit(&fixture);
 }
 
 static void a_run_with_other_servers_is_refused_by_key(void **state)
