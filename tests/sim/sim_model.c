@@ -569,6 +569,7 @@ static void keep_shipped(const struct model *model, uint64_t index)
     (*place)->stream = model->log->stream;
     (*place)->index = index;
     (*place)->state = model->state;
+    sim_trace(sim.current, "ships", model->index, model->log->stream, index);
 }
 
 void __wrap_shard_log_changes(struct shard *shard, struct change_log *log)
