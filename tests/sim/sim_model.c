@@ -52,12 +52,13 @@ struct model {
     struct message pulls[PULLS]; /* that are not answered; a ring */
     uint32_t pull_next;
     const struct change_log *log; /* of a primary that has a backup */
-    uint64_t stream, taken;       /* of a backup: the last change that it took */
+    /* Of a backup: the last change that it took, and whose. */
+    uint64_t primary, stream, taken;
 };
 
 /* A primary's state when a change of its stream was closed. */
 struct shipped {
-    uint64_t stream, index;
+    uint64_t primary, stream, index; /* the primary by its incarnation */
     struct state state;
 };
 
@@ -561,11 +562,14 @@ static void keep_shipped(const struct model *model, uint64_t index)
     struct lineage *lineage = lineage_of(model);
     struct shipped **place = &lineage->shipped[lineage->shipped_next % SHIPPED];
     struct shipped *last = lineage->shipped[(lineage->shipped_next + SHIPPED - 1) % SHIPPED];
-    bool again = last != NULL && last->stream == model->log->stream && last->index == index;
+    uint64_t primary = model->log->primary_incarnation;
+    bool again = last != NULL && last->primary == primary && last->stream == model->log->stream &&
+                 last->index == index;
     if (again) place = &lineage->shipped[(lineage->shipped_next + SHIPPED - 1) % SHIPPED];
     if (!again) lineage->shipped_next++;
     if (*place == NULL) *place = malloc(sizeof **place);
     CHECK(*place != NULL);
+    (*place)->primary = primary;
     (*place)->stream = model->log->stream;
     (*place)->index = index;
     (*place)->state = model->state;
@@ -594,6 +598,7 @@ enum status __wrap_shard_take_changes(struct shard *shard, const struct message 
     enum status status = __real_shard_take_changes(shard, message, error);
     struct model *model = find_model(shard);
     if (status != STATUS_OK) sim_fail("a backup cannot take a change: %s", error->text);
+    model->primary = message->envelope->replicate->primary_incarnation;
     model->stream = message->envelope->replicate->stream;
     model->taken = message->envelope->replicate->index;
     return status;
@@ -606,7 +611,10 @@ static const struct shipped *find_shipped(const struct model *model)
     const struct shipped *found = NULL;
     for (uint32_t i = 0; i < SHIPPED; i++) {
         const struct shipped *one = lineage->shipped[i];
-        if (one == NULL || one->stream != model->stream || one->index > model->taken) continue;
+        if (one == NULL || one->primary != model->primary || one->stream != model->stream ||
+            one->index > model->taken) {
+            continue;
+        }
         if (found == NULL || one->index > found->index) found = one;
     }
     return found;
@@ -641,6 +649,9 @@ void __wrap_shard_set_copy(struct shard *shard, bool copy, struct outbox *outbox
         sim_trace(sim.current, "takes over", model->index, model->stream, model->taken);
     }
     if (copy) forget_pulls(model);
+    /* A shard that begins without a copy: what was answered after its checkpoint is lost. */
+    if (!copy && !promoted)
+        memcpy(lineage_of(model)->acked, model->state.now.taken, sizeof model->state.now.taken);
     __real_shard_set_copy(shard, copy, outbox);
     if (!copy) hear_replies(model, NULL, outbox, before);
     if (promoted) model_check(shard, "promoted");
@@ -671,7 +682,10 @@ void model_check_backup(const struct shard *primary)
     for (uint32_t i = 0; i < INSTANCES_MAX; i++) {
         const struct model *other = &world.models[i];
         if (other->shard == NULL || other == model || other->index != model->index) continue;
-        if (model->log == NULL || other->stream != model->log->stream) continue;
+        if (model->log == NULL || other->stream != model->log->stream ||
+            other->primary != model->log->primary_incarnation) {
+            continue;
+        }
         if (other->taken != model->log->next_index - 1) continue;
         if (shard_checksum(primary) != shard_checksum(other->shard))
             sim_fail("shard %u and its backup differ after change %" PRIu64, model->index,
@@ -722,8 +736,6 @@ void model_restored(const struct shard *shard, uint64_t step)
         sim_fail("shard %u restores step %" PRIu64 ", which was never cut", index_of(model), step);
     model->state.now = cut->kept;
     model_check(shard, "restored");
-    /* What was answered after the cut is lost, as it may be without a backup. */
-    memcpy(lineage_of(model)->acked, model->state.now.taken, sizeof model->state.now.taken);
 }
 
 /* ---- what clients were told ----------------------------------------------------------------- */
