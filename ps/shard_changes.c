@@ -145,8 +145,14 @@ void shard_log_all(struct shard *shard)
     Anthill__Change change = change_of(ANTHILL__CHANGE_KIND__CHANGE_CLOCK_MIN);
     change.clock = shard->staleness.clock_min;
     change_log_put(shard->log, &change);
-    for (uint32_t i = 0; i < shard->staleness.count; i++)
-        shard_log_clock(shard, shard->staleness.trainers[i].session);
+    /* The slowest first: who enters, enters where the slowest is. */
+    for (unsigned others = 0; others < 2; others++) {
+        for (uint32_t i = 0; i < shard->staleness.count; i++) {
+            const struct trainer *trainer = &shard->staleness.trainers[i];
+            bool slowest = trainer->clock == shard->staleness.clock_min;
+            if (slowest == (others == 0)) shard_log_clock(shard, trainer->session);
+        }
+    }
     if (shard->sessions.expired_highest != 0)
         shard_log_session_gone(shard, shard->sessions.expired_highest);
     for (uint32_t i = 0; i < shard->sessions.count; i++)

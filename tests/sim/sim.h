@@ -26,12 +26,14 @@ enum {
     SHARDS_MAX = SERVERS_MAX * THREADS_MAX,
     WORKERS_MAX = 3,
     PROCESSES_MAX = 1 + SERVERS_MAX + WORKERS_MAX,
-    /* Connections of a process: those of a worker, which has the most. */
+    /* Connections of a process: */
     CONNECTION_CORE = 0, /* a worker's client to the coordinator */
     CONNECTION_WORK,     /* its requests for leases */
     CONNECTION_KEEP,     /* its heartbeats */
     CONNECTION_LINKS,    /* its client to the shards, from here on */
-    CONNECTIONS_MAX = CONNECTION_LINKS + SHARDS_MAX,
+    /* Of a server: one a thread to the coordinator, then those of each thread to backups. */
+    CONNECTION_BACKUPS = THREADS_MAX,
+    CONNECTIONS_MAX = CONNECTION_BACKUPS + THREADS_MAX * SHARDS_MAX,
 };
 
 enum role { ROLE_COORDINATOR, ROLE_SERVER, ROLE_WORKER };
@@ -175,9 +177,9 @@ void coordinator_deinit(void);
 
 void server_start(struct process *process);
 void server_turn(struct process *process);
-/* From a client, or with `from_coordinator` from it. */
-void server_receive(struct process *process, uint32_t thread, bool from_coordinator,
-                    struct message *message);
+/* From a client or another server; and an answer over a connection of its own. */
+void server_receive(struct process *process, uint32_t thread, struct message *message);
+void server_hear(struct process *process, uint32_t slot, struct message *message);
 void server_kill(struct process *process);
 void server_init(void);
 
@@ -212,10 +214,16 @@ uint32_t model_floats(uint32_t table, uint32_t place);
 
 void model_init(void);
 void model_deinit(void);
+/* The shard's index in the slot map. */
+uint32_t model_index(const struct shard *shard);
 /* The rows of a shard are what the model says. `when` is for the text. */
 void model_check(const struct shard *shard, const char *when);
 /* The shard was loaded from `step`: it is as it was at that step's cut. */
 void model_restored(const struct shard *shard, uint64_t step);
+/* An answer of a shard leaves for its client. */
+void model_replied(const struct message *reply);
+/* A backup that has taken every change of the primary is equal to it. */
+void model_check_backup(const struct shard *primary);
 /* A push of the session that ended well, for model_session_check. */
 void model_push_ended(uint64_t session, uint32_t table, const uint32_t *places, uint32_t count,
                       const float *grads);

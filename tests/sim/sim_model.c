@@ -10,12 +10,14 @@
 #include <string.h>
 
 #include "common/check.h"
+#include "ps/change_log.h"
 #include "ps/shard_state.h"
 #include "ps/table.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/sim_wrap.h"
 
 enum { PLACES = KEYS, SESSIONS_MAX_ = 64, SEQUENCES = 1024, PULLS = 256, TRAINERS = 32, OPEN = 24 };
+enum { SHIPPED = 256, ASKED = 256, INSTANCES_MAX = 3 * SHARDS_MAX };
 
 typedef float table_rows[PLACES][FLOATS_MAX];
 
@@ -30,12 +32,8 @@ struct open_clock {
     table_rows sums;
 };
 
-struct asked_pull {
-    uint64_t peer, request;
-};
-
-struct model {
-    const struct shard *shard; /* NULL: the shard is not up */
+/* Who trains and what waits, beside what a checkpoint holds: all that a backup has. */
+struct state {
     struct kept now;
     struct open_clock open[OPEN]; /* bsp: sums that are not in the rows yet */
     uint32_t open_count;
@@ -43,10 +41,37 @@ struct model {
         uint64_t session, clock;
     } trainers[TRAINERS];
     uint32_t trainer_count;
-    uint64_t clock_min;          /* never goes back */
+    uint64_t clock_min; /* never goes back */
+};
+
+/* One instance of a shard: a primary, a backup, or one that was. */
+struct model {
+    const struct shard *shard; /* NULL: the place is free */
+    uint32_t index;            /* in the slot map */
+    struct state state;
     struct message pulls[PULLS]; /* that are not answered; a ring */
     uint32_t pull_next;
-    uint8_t ever[SESSIONS_MAX_][SEQUENCES / 8]; /* taken by any start of the shard */
+    const struct change_log *log; /* of a primary that has a backup */
+    /* Of a backup: the last change that it took, and whose. */
+    uint64_t primary, stream, taken;
+};
+
+/* A primary's state when a change of its stream was closed. */
+struct shipped {
+    uint64_t primary, stream, index; /* the primary by its incarnation */
+    struct state state;
+};
+
+/* What all instances of a shard share. */
+struct lineage {
+    uint8_t ever[SESSIONS_MAX_][SEQUENCES / 8];  /* taken by any instance */
+    uint8_t acked[SESSIONS_MAX_][SEQUENCES / 8]; /* an answer has left for the client */
+    struct shipped *shipped[SHIPPED];            /* a ring */
+    uint32_t shipped_next;
+    struct asked {
+        uint64_t peer, request, session, sequence;
+    } asked[ASKED]; /* the last numbered requests; a ring */
+    uint32_t asked_next;
 };
 
 struct cut_model {
@@ -57,7 +82,8 @@ struct cut_model {
 };
 
 static struct world_model {
-    struct model models[SHARDS_MAX];
+    struct model models[INSTANCES_MAX];
+    struct lineage lineages[SHARDS_MAX];
     struct cut_model *cuts;
     /* By session: gradients of pushes that ended well, and of those that shards took. */
     table_rows ended[SESSIONS_MAX_][TABLES], taken[SESSIONS_MAX_][TABLES];
@@ -157,13 +183,17 @@ void model_deinit(void)
         world.cuts = cut->next;
         free(cut);
     }
-    for (uint32_t i = 0; i < SHARDS_MAX; i++)
+    for (uint32_t i = 0; i < INSTANCES_MAX; i++)
         forget_pulls(&world.models[i]);
+    for (uint32_t i = 0; i < SHARDS_MAX; i++) {
+        for (uint32_t j = 0; j < SHIPPED; j++)
+            free(world.lineages[i].shipped[j]);
+    }
 }
 
 static struct model *find_model(const struct shard *shard)
 {
-    for (uint32_t i = 0; i < SHARDS_MAX; i++) {
+    for (uint32_t i = 0; i < INSTANCES_MAX; i++) {
         if (world.models[i].shard == shard) return &world.models[i];
     }
     sim_fail("a shard without a model");
@@ -171,16 +201,25 @@ static struct model *find_model(const struct shard *shard)
 
 static uint32_t index_of(const struct model *model)
 {
-    return (uint32_t)(model - world.models);
+    return model->index;
+}
+
+uint32_t model_index(const struct shard *shard)
+{
+    return find_model(shard)->index;
+}
+
+static struct lineage *lineage_of(const struct model *model)
+{
+    return &world.lineages[model->index];
 }
 
 /* A shard that starts has no rows, nobody trains, and clocks begin anew. */
-static void begin_model(struct model *model, const struct shard *shard)
+static void clear_model(struct model *model)
 {
-    model->shard = shard;
-    memset(&model->now, 0, sizeof model->now);
-    model->open_count = model->trainer_count = 0;
-    model->clock_min = 0;
+    memset(&model->state, 0, sizeof model->state);
+    model->log = NULL;
+    model->stream = model->taken = 0;
     forget_pulls(model);
 }
 
@@ -188,7 +227,10 @@ enum status __wrap_shard_create(struct shard **shard, const struct shard_options
 {
     enum status status = __real_shard_create(shard, options);
     CHECK(status == STATUS_OK);
-    begin_model(&world.models[options->server * sim.threads + options->shard], *shard);
+    struct model *model = find_model(NULL);
+    clear_model(model);
+    model->shard = *shard;
+    model->index = options->server * sim.threads + options->shard;
     return status;
 }
 
@@ -196,6 +238,12 @@ void __wrap_shard_destroy(struct shard *shard)
 {
     if (shard != NULL) find_model(shard)->shard = NULL;
     __real_shard_destroy(shard);
+}
+
+void __wrap_shard_clear(struct shard *shard)
+{
+    clear_model(find_model(shard));
+    __real_shard_clear(shard);
 }
 
 /* ---- sequences ------------------------------------------------------------------------------ */
@@ -230,27 +278,28 @@ static bool take(uint8_t taken[SESSIONS_MAX_][SEQUENCES / 8], const Anthill__Env
 static void find_min(struct model *model)
 {
     uint64_t min = UINT64_MAX;
-    for (uint32_t i = 0; i < model->trainer_count; i++) {
-        if (model->trainers[i].clock < min) min = model->trainers[i].clock;
+    for (uint32_t i = 0; i < model->state.trainer_count; i++) {
+        if (model->state.trainers[i].clock < min) min = model->state.trainers[i].clock;
     }
-    if (model->trainer_count > 0 && min < model->clock_min)
+    if (model->state.trainer_count > 0 && min < model->state.clock_min)
         sim_fail("shard %u: the slowest trainer's clock goes back from %" PRIu64 " to %" PRIu64,
-                 index_of(model), model->clock_min, min);
-    if (model->trainer_count > 0) model->clock_min = min;
+                 index_of(model), model->state.clock_min, min);
+    if (model->state.trainer_count > 0) model->state.clock_min = min;
     /* What of bsp is in the rows by now. */
     uint32_t kept = 0;
-    for (uint32_t i = 0; i < model->open_count; i++) {
-        bool open = model->trainer_count > 0 && model->open[i].clock >= model->clock_min;
-        if (open) model->open[kept++] = model->open[i];
+    for (uint32_t i = 0; i < model->state.open_count; i++) {
+        bool open =
+            model->state.trainer_count > 0 && model->state.open[i].clock >= model->state.clock_min;
+        if (open) model->state.open[kept++] = model->state.open[i];
     }
-    model->open_count = kept;
+    model->state.open_count = kept;
 }
 
 static void leave(struct model *model, uint64_t session)
 {
-    for (uint32_t i = 0; i < model->trainer_count; i++) {
-        if (model->trainers[i].session != session) continue;
-        model->trainers[i] = model->trainers[--model->trainer_count];
+    for (uint32_t i = 0; i < model->state.trainer_count; i++) {
+        if (model->state.trainers[i].session != session) continue;
+        model->state.trainers[i] = model->state.trainers[--model->state.trainer_count];
         break;
     }
     find_min(model);
@@ -258,22 +307,23 @@ static void leave(struct model *model, uint64_t session)
 
 static void advance(struct model *model, const Anthill__Envelope *request)
 {
-    if (!take(model->now.taken, request)) return;
-    (void)take(model->ever, request);
+    if (!take(model->state.now.taken, request)) return;
+    (void)take(lineage_of(model)->ever, request);
     if (request->advance->leave) {
         leave(model, request->session);
         return;
     }
     uint32_t place = 0;
-    while (place < model->trainer_count && model->trainers[place].session != request->session)
+    while (place < model->state.trainer_count &&
+           model->state.trainers[place].session != request->session)
         place++;
     CHECK(place < TRAINERS);
-    if (place == model->trainer_count) {
-        model->trainers[model->trainer_count].session = request->session;
-        model->trainers[model->trainer_count++].clock = model->clock_min;
+    if (place == model->state.trainer_count) {
+        model->state.trainers[model->state.trainer_count].session = request->session;
+        model->state.trainers[model->state.trainer_count++].clock = model->state.clock_min;
     }
-    if (request->advance->clock > model->trainers[place].clock)
-        model->trainers[place].clock = request->advance->clock;
+    if (request->advance->clock > model->state.trainers[place].clock)
+        model->state.trainers[place].clock = request->advance->clock;
     find_min(model);
 }
 
@@ -281,11 +331,11 @@ static void advance(struct model *model, const Anthill__Envelope *request)
 
 static float *open_sums(struct model *model, uint64_t clock, uint32_t place)
 {
-    for (uint32_t i = 0; i < model->open_count; i++) {
-        if (model->open[i].clock == clock) return model->open[i].sums[place];
+    for (uint32_t i = 0; i < model->state.open_count; i++) {
+        if (model->state.open[i].clock == clock) return model->state.open[i].sums[place];
     }
-    CHECK(model->open_count < OPEN);
-    struct open_clock *open = &model->open[model->open_count++];
+    CHECK(model->state.open_count < OPEN);
+    struct open_clock *open = &model->state.open[model->state.open_count++];
     memset(open, 0, sizeof *open);
     open->clock = clock;
     return open->sums[place];
@@ -304,17 +354,18 @@ static void push(struct model *model, const struct message *message, bool repeat
     const Anthill__Push *body = request->push;
     uint32_t table = table_of(model->shard, body->table);
     if (repeated) {
-        if (!is_taken(model->now.taken, request))
+        if (!is_taken(model->state.now.taken, request))
             sim_fail("shard %u: push %" PRIu64 " of session %" PRIu64
                      " is answered as a repeat, but was never taken",
                      index_of(model), request->sequence, request->session);
         return;
     }
-    if (!take(model->now.taken, request))
+    if (!take(model->state.now.taken, request))
         sim_fail("shard %u takes push %" PRIu64 " of session %" PRIu64 " twice", index_of(model),
                  request->sequence, request->session);
-    bool first = take(model->ever, request);
-    bool waits = table == TABLE_BSP && model->trainer_count > 0 && body->clock >= model->clock_min;
+    bool first = take(lineage_of(model)->ever, request);
+    bool waits = table == TABLE_BSP && model->state.trainer_count > 0 &&
+                 body->clock >= model->state.clock_min;
     const char *grads = message->payload[1].data;
     for (uint32_t i = 0; i < body->key_count; i++) {
         uint32_t place = place_of(table, payload_key(message, i));
@@ -323,7 +374,7 @@ static void push(struct model *model, const struct message *message, bool repeat
             float grad;
             memcpy(&grad, grads, sizeof grad);
             grads += sizeof grad;
-            model->now.rows[table][place][j] -= grad;
+            model->state.now.rows[table][place][j] -= grad;
             if (open != NULL) open[j] += grad;
             if (first) world.taken[request->session][table][place][j] += grad;
         }
@@ -334,11 +385,12 @@ static void assign_or_delete(struct model *model, const struct message *message)
 {
     const Anthill__Envelope *request = message->envelope;
     bool assigns = request->body_case == ANTHILL__ENVELOPE__BODY_ASSIGN;
-    if (!take(model->now.taken, request)) return;
-    (void)take(model->ever, request);
+    if (!take(model->state.now.taken, request)) return;
+    (void)take(lineage_of(model)->ever, request);
     uint32_t count = assigns ? request->assign->key_count : request->delete_->key_count;
     for (uint32_t i = 0; i < count; i++) {
-        float *row = model->now.rows[TABLE_SPARSE][place_of(TABLE_SPARSE, payload_key(message, i))];
+        float *row =
+            model->state.now.rows[TABLE_SPARSE][place_of(TABLE_SPARSE, payload_key(message, i))];
         memset(row, 0, DIM * sizeof *row);
         if (!assigns) continue;
         memcpy(row, (const char *)message->payload[1].data + i * DIM * sizeof *row,
@@ -373,9 +425,9 @@ static struct message *find_pull(struct model *model, uint64_t peer, uint64_t re
 
 static float expected(const struct model *model, uint32_t table, uint32_t place, uint32_t j)
 {
-    float value = model->now.rows[table][place][j];
-    for (uint32_t i = 0; table == TABLE_BSP && i < model->open_count; i++)
-        value += model->open[i].sums[place][j];
+    float value = model->state.now.rows[table][place][j];
+    for (uint32_t i = 0; table == TABLE_BSP && i < model->state.open_count; i++)
+        value += model->state.open[i].sums[place][j];
     return value;
 }
 
@@ -385,11 +437,11 @@ static void check_pull(struct model *model, const struct message *asked,
     const Anthill__Pull *pull = asked->envelope->pull;
     uint32_t table = table_of(model->shard, pull->table);
     uint64_t bound = table == TABLE_SSP ? SSP_BOUND : table == TABLE_BSP ? 0 : UINT64_MAX;
-    if (model->trainer_count > 0 && pull->clock > model->clock_min &&
-        pull->clock - model->clock_min > bound) {
+    if (model->state.trainer_count > 0 && pull->clock > model->state.clock_min &&
+        pull->clock - model->state.clock_min > bound) {
         sim_fail("shard %u: a pull of %s at clock %" PRIu64
                  " is answered when the slowest trainer is at %" PRIu64,
-                 index_of(model), names[table], pull->clock, model->clock_min);
+                 index_of(model), names[table], pull->clock, model->state.clock_min);
     }
     const char *values = reply->payload[0].data;
     for (uint32_t i = 0; i < pull->key_count; i++) {
@@ -444,9 +496,9 @@ static void check_limits(const struct model *model)
     if (stats.waiting_pulls > 64 * stats.sessions)
         sim_fail("shard %u keeps %" PRIu64 " pulls of %" PRIu64 " sessions", index_of(model),
                  stats.waiting_pulls, stats.sessions);
-    if (stats.trainers != model->trainer_count)
+    if (stats.trainers != model->state.trainer_count)
         sim_fail("shard %u: %" PRIu64 " sessions train; %u expected", index_of(model),
-                 stats.trainers, model->trainer_count);
+                 stats.trainers, model->state.trainer_count);
 }
 
 /* Changes first: a pull that is answered by them sees them. */
@@ -477,7 +529,16 @@ void __wrap_shard_handle(struct shard *shard, uint64_t now_ns, const struct mess
 {
     struct model *model = find_model(shard);
     unsigned before = outbox->count;
-    if (message->envelope->body_case == ANTHILL__ENVELOPE__BODY_PULL) keep_pull(model, message);
+    const Anthill__Envelope *asked = message->envelope;
+    if (asked->body_case == ANTHILL__ENVELOPE__BODY_PULL) keep_pull(model, message);
+    if (asked->sequence != 0) {
+        struct lineage *lineage = lineage_of(model);
+        uint32_t place = lineage->asked_next++ % ASKED;
+        lineage->asked[place].peer = message->peer;
+        lineage->asked[place].request = asked->request;
+        lineage->asked[place].session = asked->session;
+        lineage->asked[place].sequence = asked->sequence;
+    }
     __real_shard_handle(shard, now_ns, message, outbox);
     hear_replies(model, message, outbox, before);
 }
@@ -491,6 +552,145 @@ void __wrap_shard_sessions_gone(struct shard *shard, const uint64_t *sessions, u
     for (uint32_t i = 0; i < count; i++)
         leave(model, sessions[i]);
     hear_replies(model, NULL, outbox, before);
+}
+
+/* ---- backups -------------------------------------------------------------------------------- */
+
+/* The state of the primary as it is at the end of its stream's change `index`. */
+static void keep_shipped(const struct model *model, uint64_t index)
+{
+    struct lineage *lineage = lineage_of(model);
+    struct shipped **place = &lineage->shipped[lineage->shipped_next % SHIPPED];
+    struct shipped *last = lineage->shipped[(lineage->shipped_next + SHIPPED - 1) % SHIPPED];
+    uint64_t primary = model->log->primary_incarnation;
+    bool again = last != NULL && last->primary == primary && last->stream == model->log->stream &&
+                 last->index == index;
+    if (again) place = &lineage->shipped[(lineage->shipped_next + SHIPPED - 1) % SHIPPED];
+    if (!again) lineage->shipped_next++;
+    if (*place == NULL) *place = malloc(sizeof **place);
+    CHECK(*place != NULL);
+    (*place)->primary = primary;
+    (*place)->stream = model->log->stream;
+    (*place)->index = index;
+    (*place)->state = model->state;
+    sim_trace(sim.current, "ships", model->index, model->log->stream, index);
+}
+
+void __wrap_shard_log_changes(struct shard *shard, struct change_log *log)
+{
+    struct model *model = find_model(shard);
+    __real_shard_log_changes(shard, log);
+    model->log = log;
+    if (log != NULL) keep_shipped(model, 0);
+}
+
+uint64_t __wrap_shard_log_close(struct shard *shard)
+{
+    uint64_t index = __real_shard_log_close(shard);
+    struct model *model = find_model(shard);
+    if (model->log != NULL) keep_shipped(model, index);
+    return index;
+}
+
+enum status __wrap_shard_take_changes(struct shard *shard, const struct message *message,
+                                      struct error *error)
+{
+    enum status status = __real_shard_take_changes(shard, message, error);
+    struct model *model = find_model(shard);
+    if (status != STATUS_OK) sim_fail("a backup cannot take a change: %s", error->text);
+    model->primary = message->envelope->replicate->primary_incarnation;
+    model->stream = message->envelope->replicate->stream;
+    model->taken = message->envelope->replicate->index;
+    return status;
+}
+
+/* The newest state of the stream that the backup has whole. */
+static const struct shipped *find_shipped(const struct model *model)
+{
+    const struct lineage *lineage = lineage_of(model);
+    const struct shipped *found = NULL;
+    for (uint32_t i = 0; i < SHIPPED; i++) {
+        const struct shipped *one = lineage->shipped[i];
+        if (one == NULL || one->primary != model->primary || one->stream != model->stream ||
+            one->index > model->taken) {
+            continue;
+        }
+        if (found == NULL || one->index > found->index) found = one;
+    }
+    return found;
+}
+
+/* No answer has left for what the new primary does not know. */
+static void check_acked(const struct model *model)
+{
+    const struct lineage *lineage = lineage_of(model);
+    for (uint32_t session = 0; session < SESSIONS_MAX_; session++) {
+        for (uint32_t i = 0; i < SEQUENCES / 8; i++) {
+            unsigned lost = lineage->acked[session][i] & ~model->state.now.taken[session][i] & 0xff;
+            if (lost == 0) continue;
+            sim_fail("shard %u: the backup takes over without what session %u was told is done, "
+                     "sequence %u",
+                     model->index, session, 8 * i + (unsigned)__builtin_ctz(lost));
+        }
+    }
+}
+
+void __wrap_shard_set_copy(struct shard *shard, bool copy, struct outbox *outbox)
+{
+    struct model *model = find_model(shard);
+    unsigned before = outbox->count;
+    bool promoted = !copy && model->stream != 0;
+    if (promoted) {
+        const struct shipped *shipped = find_shipped(model);
+        if (shipped == NULL) sim_fail("shard %u: a backup without a state", model->index);
+        model->state = shipped->state;
+        find_min(model);
+        check_acked(model);
+        sim_trace(sim.current, "takes over", model->index, model->stream, model->taken);
+    }
+    if (copy) forget_pulls(model);
+    /* A shard that begins without a copy: what was answered after its checkpoint is lost. */
+    if (!copy && !promoted)
+        memcpy(lineage_of(model)->acked, model->state.now.taken, sizeof model->state.now.taken);
+    __real_shard_set_copy(shard, copy, outbox);
+    if (!copy) hear_replies(model, NULL, outbox, before);
+    if (promoted) model_check(shard, "promoted");
+    model->stream = model->taken = 0;
+}
+
+void model_replied(const struct message *reply)
+{
+    struct message seen = look(reply);
+    uint64_t peer = seen.peer, request = seen.envelope->request;
+    bool failed = seen.envelope->body_case == ANTHILL__ENVELOPE__BODY_ERROR;
+    wire_message_deinit(&seen);
+    for (uint32_t i = 0; i < sim.shards * ASKED && !failed; i++) {
+        struct lineage *lineage = &world.lineages[i / ASKED];
+        const struct asked *asked = &lineage->asked[i % ASKED];
+        if (asked->peer != peer || asked->request != request) continue;
+        Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+        envelope.session = asked->session;
+        envelope.sequence = asked->sequence;
+        (void)take(lineage->acked, &envelope);
+        return;
+    }
+}
+
+void model_check_backup(const struct shard *primary)
+{
+    const struct model *model = find_model(primary);
+    for (uint32_t i = 0; i < INSTANCES_MAX; i++) {
+        const struct model *other = &world.models[i];
+        if (other->shard == NULL || other == model || other->index != model->index) continue;
+        if (model->log == NULL || other->stream != model->log->stream ||
+            other->primary != model->log->primary_incarnation) {
+            continue;
+        }
+        if (other->taken != model->log->next_index - 1) continue;
+        if (shard_checksum(primary) != shard_checksum(other->shard))
+            sim_fail("shard %u and its backup differ after change %" PRIu64, model->index,
+                     other->taken);
+    }
 }
 
 /* ---- rows and checkpoints ------------------------------------------------------------------- */
@@ -521,7 +721,7 @@ enum status __wrap_checkpoint_cut_begin(struct checkpoint_cut **cut, const struc
     CHECK(kept != NULL);
     struct model *model = find_model(shard);
     *kept = (struct cut_model){.next = world.cuts, .shard = index_of(model), .step = options->step};
-    kept->kept = model->now;
+    kept->kept = model->state.now;
     world.cuts = kept;
     return __real_checkpoint_cut_begin(cut, shard, options, error);
 }
@@ -534,7 +734,7 @@ void model_restored(const struct shard *shard, uint64_t step)
         cut = cut->next;
     if (cut == NULL)
         sim_fail("shard %u restores step %" PRIu64 ", which was never cut", index_of(model), step);
-    model->now = cut->kept;
+    model->state.now = cut->kept;
     model_check(shard, "restored");
 }
 

@@ -227,8 +227,10 @@ static void arrive(struct packet *packet, struct process *to, uint32_t thread)
         sim_trace_message(to, packet->back ? "hears" : "takes", message->envelope);
         if (to->role == ROLE_COORDINATOR) {
             coordinator_receive(to, message);
+        } else if (to->role == ROLE_SERVER && packet->back) {
+            server_hear(to, packet->slot, message);
         } else if (to->role == ROLE_SERVER) {
-            server_receive(to, packet->back ? packet->slot : thread, packet->back, message);
+            server_receive(to, thread, message);
         } else {
             worker_receive(to, packet->slot, message);
         }

@@ -27,6 +27,7 @@ struct thread {
     uint64_t restore_step, restore_due_ns;
     Anthill__SlotMap *map; /* owned */
     uint32_t self;
+    bool restored[SHARDS_MAX]; /* from a checkpoint, since its start */
     bool ready;
 };
 
@@ -84,6 +85,7 @@ void server_start(struct process *process)
             .endpoint = thread->endpoint,
             .coordinator = "tcp://coordinator-0:0-0",
             .incarnation = process_now(process) + i,
+            .process = (uint32_t)process->generation * PROCESSES_MAX + process->index,
             .timeout_ns = sim.timeout_ns,
             .writer = server->writer,
             .metrics = &metrics,
@@ -152,17 +154,43 @@ static void retry_unsent(struct thread *thread)
     if (kept > 0) process_wake(thread->process, 20 * RETRY_NS);
 }
 
+/* What a backup's connection does not take stays where it is. */
+static void send_to_backups(struct thread *thread)
+{
+    struct outbox *backups = &thread->output.backups;
+    unsigned kept = 0;
+    for (unsigned i = 0; i < backups->count; i++) {
+        struct message *message = &backups->messages[i];
+        uint32_t index = (uint32_t)message->peer - 1;
+        uint32_t slot = CONNECTION_BACKUPS + thread->number * SHARDS_MAX + index;
+        const char *endpoint = shard_host_backup(thread->host, index);
+        if (endpoint != NULL) net_connect(thread->process, slot, endpoint);
+        if (endpoint != NULL && net_send(thread->process, slot, message) == STATUS_BUSY) {
+            struct message busy = *message;
+            *message = (struct message){0};
+            backups->messages[kept++] = busy;
+        } else {
+            wire_message_deinit(message);
+        }
+        (void)process_step();
+    }
+    backups->count = kept;
+    if (kept > 0) process_wake(thread->process, RETRY_NS);
+}
+
 static void send_output(struct thread *thread)
 {
     struct outbox *clients = &thread->output.clients, *coordinator = &thread->output.coordinator;
     (void)process_step();
     for (unsigned i = 0; i < clients->count; i++) {
         struct message *message = &clients->messages[i];
+        if (!thread->process->dying) model_replied(message);
         if (net_reply(thread->process, thread->number, message) == STATUS_BUSY)
             keep_unsent(thread, message);
         (void)process_step();
     }
     outbox_clear(clients);
+    send_to_backups(thread);
     for (unsigned i = 0; i < coordinator->count; i++) {
         enum status status = net_send(thread->process, thread->number, &coordinator->messages[i]);
         if (status != STATUS_OK || process_step()) break;
@@ -179,7 +207,15 @@ static void check_ready(struct thread *thread)
     uint64_t step = shard_host_restored_step(thread->host);
     uint64_t complete = servers[thread->process->number].complete_step;
     sim_trace(thread->process, "serves from", thread->number, step, complete);
-    if (step < complete)
+    for (uint32_t i = 0; step != 0 && i < shard_host_shard_count(thread->host); i++) {
+        struct replica_view view;
+        uint32_t index = model_index(shard_host_shard(thread->host, i, &view));
+        if (view.role == REPLICA_PRIMARY && !thread->restored[index])
+            sim_fail("%s shard %u serves shard %u, which it has not restored from step %" PRIu64,
+                     thread->process->name, thread->number, index, step);
+    }
+    /* With backups there may be nothing that it has to restore. */
+    if (step < complete && sim.replicas == 1)
         sim_fail("%s shard %u begins from step %" PRIu64 "; step %" PRIu64
                  " was complete when it died",
                  thread->process->name, thread->number, step, complete);
@@ -196,6 +232,7 @@ static void turn_restore(struct thread *thread)
     sim_trace(thread->process, "restores", thread->number, thread->restore_step, error.status);
     if (error.status == STATUS_OK) {
         model_restored(thread->restoring, thread->restore_step);
+        thread->restored[thread->self] = true;
     } else {
         sim_fail("%s shard %u cannot restore step %" PRIu64 ": %s", thread->process->name,
                  thread->number, thread->restore_step, error.text);
@@ -204,6 +241,17 @@ static void turn_restore(struct thread *thread)
     anthill__slot_map__free_unpacked(thread->map, NULL);
     thread->map = NULL;
     shard_host_restored(thread->host, &error, &thread->output);
+}
+
+/* After the last fault what a backup has is looked at now and then. */
+static void check_backups(const struct thread *thread)
+{
+    if (sim.now_ns < sim.heal_ns || sim.replicas == 1 || !sim_chance(50)) return;
+    for (uint32_t i = 0; i < shard_host_shard_count(thread->host); i++) {
+        struct replica_view view;
+        const struct shard *shard = shard_host_shard(thread->host, i, &view);
+        if (view.role == REPLICA_PRIMARY && view.backup_complete) model_check_backup(shard);
+    }
 }
 
 /* True: the process is to go on. */
@@ -217,6 +265,7 @@ static bool turn_thread(struct thread *thread, uint64_t *rest_ns)
         shard_host_turn(thread->host, process_now(thread->process), &thread->output);
     if (wants_ns < *rest_ns) *rest_ns = wants_ns;
     check_ready(thread);
+    check_backups(thread);
     send_output(thread);
     return !thread->process->dying;
 }
@@ -256,18 +305,33 @@ void server_turn(struct process *process)
     process_wake(process, rest_ns);
 }
 
-void server_receive(struct process *process, uint32_t thread_number, bool from_coordinator,
-                    struct message *message)
+static void end_message(struct thread *thread)
 {
-    struct thread *thread = &servers[process->number].threads[thread_number];
-    uint64_t now_ns = process_now(process);
-    if (shard_host_ended(thread->host, NULL)) return;
-    if (from_coordinator) {
-        shard_host_hear(thread->host, now_ns, message, &thread->output);
-    } else if (shard_host_serves(thread->host)) {
-        shard_host_handle(thread->host, now_ns, message, &thread->output);
-    }
     check_ready(thread);
     send_output(thread);
-    process_wake(process, sim_between(0, 2) * SIM_MS);
+    process_wake(thread->process, sim_between(0, 2) * SIM_MS);
+}
+
+void server_receive(struct process *process, uint32_t number, struct message *message)
+{
+    struct thread *thread = &servers[process->number].threads[number];
+    if (shard_host_ended(thread->host, NULL) || !shard_host_serves(thread->host)) return;
+    shard_host_handle(thread->host, process_now(process), message, &thread->output);
+    end_message(thread);
+}
+
+void server_hear(struct process *process, uint32_t slot, struct message *message)
+{
+    bool from_backup = slot >= CONNECTION_BACKUPS;
+    uint32_t number = from_backup ? (slot - CONNECTION_BACKUPS) / SHARDS_MAX : slot;
+    struct thread *thread = &servers[process->number].threads[number];
+    uint64_t now_ns = process_now(process);
+    if (shard_host_ended(thread->host, NULL)) return;
+    if (from_backup) {
+        shard_host_answered(thread->host, now_ns, (slot - CONNECTION_BACKUPS) % SHARDS_MAX, message,
+                            &thread->output);
+    } else {
+        shard_host_hear(thread->host, now_ns, message, &thread->output);
+    }
+    end_message(thread);
 }

@@ -327,7 +327,7 @@ static void choose_run(uint64_t seed, bool trace, enum canary canary)
     sim.threads = (uint32_t)sim_between(1, THREADS_MAX + 1);
     sim.workers = (uint32_t)sim_between(1, WORKERS_MAX + 1);
     sim.shards = sim.servers * sim.threads;
-    sim.replicas = 1;
+    sim.replicas = sim.servers > 1 && sim_chance(500) ? 2 : 1;
     sim.slots = (uint32_t)sim_between(sim.shards, 3 * sim.shards);
     sim.epochs = (uint32_t)sim_between(1, 4);
     sim.seeds = (uint32_t)sim_between(8, 30);

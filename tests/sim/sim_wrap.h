@@ -65,6 +65,12 @@ WRAPPED(void, shard_handle, struct shard *shard, uint64_t now_ns, const struct m
         struct outbox *outbox);
 WRAPPED(void, shard_sessions_gone, struct shard *shard, const uint64_t *sessions, uint32_t count,
         struct outbox *outbox);
+WRAPPED(void, shard_clear, struct shard *shard);
+WRAPPED(void, shard_log_changes, struct shard *shard, struct change_log *log);
+WRAPPED(uint64_t, shard_log_close, struct shard *shard);
+WRAPPED(enum status, shard_take_changes, struct shard *shard, const struct message *message,
+        struct error *error);
+WRAPPED(void, shard_set_copy, struct shard *shard, bool copy, struct outbox *outbox);
 WRAPPED(enum status, checkpoint_cut_begin, struct checkpoint_cut **cut, const struct shard *shard,
         const struct cut_options *options, struct error *error);
 

@@ -364,6 +364,24 @@ static void a_copy_is_equal_whatever_happens_to_the_messages(void **state)
     }
 }
 
+static void a_new_copy_has_each_trainer_at_its_own_clock(void **state)
+{
+    (void)state;
+    struct pair pair;
+    pair_init(&pair, 1);
+    replica_serve(pair.replicas[0], 1, &pair.clients);
+    hello(&pair, 0, 1);
+    hello(&pair, 0, 2);
+    advance(&pair, 0, 1, 1, 0, false);
+    advance(&pair, 0, 2, 1, 0, false);
+    advance(&pair, 0, 1, 2, 5, false); /* the first is ahead of the second */
+    begin_pair(&pair, 2);
+    settle(&pair);
+    assert_true(view_of(&pair, 0).backup_complete);
+    assert_equal_copies(&pair);
+    pair_deinit(&pair);
+}
+
 static void a_promoted_copy_has_what_was_acknowledged_and_knows_repeats(void **state)
 {
     (void)state;
@@ -563,6 +581,7 @@ int main(void)
         cmocka_unit_test(replies_wait_until_the_backup_has_the_push),
         cmocka_unit_test(without_a_backup_nothing_waits),
         cmocka_unit_test(a_copy_is_equal_whatever_happens_to_the_messages),
+        cmocka_unit_test(a_new_copy_has_each_trainer_at_its_own_clock),
         cmocka_unit_test(a_promoted_copy_has_what_was_acknowledged_and_knows_repeats),
         cmocka_unit_test(a_primary_that_was_replaced_is_refused),
         cmocka_unit_test(a_drained_primary_becomes_a_backup_without_a_copy),
