@@ -145,6 +145,7 @@ static void serve(struct hosted_shard *item, const Anthill__ShardEntry *entry,
 {
     uint64_t backup = entry->backup != 0 ? entry->backup_incarnation : 0;
     replica_serve(item->replica, entry->primary_version, clients);
+    replica_thaw(item->replica);
     replica_set_backup(item->replica, entry->backup_version, backup, entry->backup_complete,
                        clients);
     free(item->backup_endpoint);

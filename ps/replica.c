@@ -274,9 +274,14 @@ void replica_forget(struct replica *replica)
     replica->stream = replica->index = 0;
 }
 
-void replica_freeze(struct replica *replica, bool freeze)
+void replica_freeze(struct replica *replica)
 {
-    if (replica->role == REPLICA_PRIMARY) replica->frozen = freeze;
+    if (replica->role == REPLICA_PRIMARY) replica->frozen = true;
+}
+
+void replica_thaw(struct replica *replica)
+{
+    replica->frozen = false;
 }
 
 /* ---- the primary --------------------------------------------------------------------------------

@@ -66,8 +66,9 @@ void replica_follow(struct replica *replica, uint64_t incarnation);
 /* Has nothing to do with the shard any more: forgets it. */
 void replica_forget(struct replica *replica);
 
-/* Of a primary: takes no more requests, so that its backup can catch up; or does again. */
-void replica_freeze(struct replica *replica, bool freeze);
+/* Of a primary: takes no more requests, so that its backup can catch up; and does again. */
+void replica_freeze(struct replica *replica);
+void replica_thaw(struct replica *replica);
 
 /* ---- messages and time ---- */
 

@@ -334,9 +334,10 @@ static bool hands_over(const Anthill__ShardOrder *order, uint32_t index)
     return false;
 }
 
-static void follow(struct shard_host *host, const Anthill__ShardOrder *order,
+static void follow(struct shard_host *host, const Anthill__Envelope *envelope,
                    struct shard_host_output *output)
 {
+    const Anthill__ShardOrder *order = envelope->shard_order;
     struct hosted_shards *hosted = &host->hosted;
     if (order->stop) {
         end(host, &(struct error){.status = STATUS_OK});
@@ -360,7 +361,9 @@ static void follow(struct shard_host *host, const Anthill__ShardOrder *order,
             replica_sessions_gone(item->replica, order->sessions_gone,
                                   (uint32_t)order->n_sessions_gone, &output->clients);
         }
-        replica_freeze(item->replica, hands_over(order, item->index));
+        /* It stays frozen until a newer map: an older order that comes late changes nothing. */
+        bool current = envelope->map_version == hosted->map_version;
+        if (current && hands_over(order, item->index)) replica_freeze(item->replica);
         follow_checkpoint(host, item, order, output);
     }
 }
@@ -385,7 +388,7 @@ void shard_host_hear(struct shard_host *host, uint64_t now_ns, const struct mess
     if (host->ended) return;
     host->heard_ns = now_ns;
     if (envelope->body_case == ANTHILL__ENVELOPE__BODY_SHARD_ORDER) {
-        follow(host, envelope->shard_order, output);
+        follow(host, envelope, output);
     } else if (envelope->body_case == ANTHILL__ENVELOPE__BODY_ERROR) {
         hear_error(host, envelope);
     }

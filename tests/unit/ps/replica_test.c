@@ -438,7 +438,7 @@ static void a_drained_primary_becomes_a_backup_without_a_copy(void **state)
     hello(&pair, 0, 1);
     for (unsigned i = 0; i < 100; i++)
         act(&pair, 0);
-    replica_freeze(pair.replicas[0], true);
+    replica_freeze(pair.replicas[0]);
     settle(&pair);
     assert_true(view_of(&pair, 0).drained);
     push_one(&pair, 0, ++pair.sequence[1], 9, 1);
