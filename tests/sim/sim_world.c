@@ -98,7 +98,8 @@ void sim_trace_message(const struct process *process, const char *event,
 }
 
 /* The log lines of production code are lines of the trace. */
-void __wrap_log_event(enum log_level level, const char *event, const char *format, ...)
+__attribute__((format(printf, 3, 4))) void __wrap_log_event(enum log_level level, const char *event,
+                                                            const char *format, ...)
 {
     (void)level;
     hash_text(event);
