@@ -88,13 +88,13 @@ void shard_metrics_update(struct shard_metrics *metrics, const struct shard_stat
     metrics->last_malformed = malformed;
 }
 
-void shard_metrics_handled(struct shard_metrics *metrics, const Anthill__Envelope *envelope,
+void shard_metrics_handled(struct shard_metrics *metrics, Anthill__Envelope__BodyCase body,
                            uint64_t ns)
 {
     double seconds = (double)ns / (double)NS_PER_S;
-    if (envelope->body_case == ANTHILL__ENVELOPE__BODY_PULL) {
+    if (body == ANTHILL__ENVELOPE__BODY_PULL) {
         metric_observe(metrics->pull_seconds, seconds);
-    } else if (envelope->body_case == ANTHILL__ENVELOPE__BODY_PUSH) {
+    } else if (body == ANTHILL__ENVELOPE__BODY_PUSH) {
         metric_observe(metrics->push_seconds, seconds);
     }
 }

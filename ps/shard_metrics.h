@@ -29,7 +29,7 @@ void shard_metrics_update(struct shard_metrics *metrics, const struct shard_stat
                           uint64_t malformed);
 
 /* A request has been handled. */
-void shard_metrics_handled(struct shard_metrics *metrics, const Anthill__Envelope *envelope,
+void shard_metrics_handled(struct shard_metrics *metrics, Anthill__Envelope__BodyCase body,
                            uint64_t ns);
 
 #endif

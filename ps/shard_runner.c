@@ -197,9 +197,10 @@ static bool serve_clients(struct runner *runner)
         if (transport_receive(runner->clients, &message) != STATUS_OK) return false;
         uint64_t start_ns = clock_now_ns();
         if (i == 0) end_ns = start_ns + SERVE_NS;
+        const Anthill__Envelope__BodyCase body = message.envelope->body_case;
         shard_host_handle(runner->host, start_ns, &message, &runner->output);
         uint64_t now_ns = clock_now_ns();
-        shard_metrics_handled(&runner->metrics, message.envelope, now_ns - start_ns);
+        shard_metrics_handled(&runner->metrics, body, now_ns - start_ns);
         wire_message_deinit(&message);
         send_output(runner);
         if (now_ns >= end_ns) break;

@@ -25,6 +25,7 @@ static const char *const encoding_names[] = {"f32", "bf16", "int8"};
 static const struct ps_setting base = {.transport = PS_TCP,
                                        .servers = 1,
                                        .shards = 1,
+                                       .replicas = 1,
                                        .workers = 1,
                                        .dim = 64,
                                        .row_count = 4000000,
@@ -303,6 +304,11 @@ static void two_servers(struct ps_setting *setting)
     setting->servers = 2;
 }
 
+static void two_replicas(struct ps_setting *setting)
+{
+    setting->servers = setting->replicas = 2;
+}
+
 static void two_shards(struct ps_setting *setting)
 {
     setting->shards = 2;
@@ -347,9 +353,9 @@ static enum status run_variations(struct bench *bench, enum ps_transport transpo
     static const struct {
         const char *suffix;
         void (*change)(struct ps_setting *setting);
-    } variations[] = {{"-s2", two_servers},   {"-t2", two_shards},  {"-w2", two_workers},
-                      {"-d16", short_rows},   {"-d128", long_rows}, {"-k4096", few_keys},
-                      {"-k65536", many_keys}, {"-zipf", zipf_keys}};
+    } variations[] = {{"-s2", two_servers}, {"-r2", two_replicas},  {"-t2", two_shards},
+                      {"-w2", two_workers}, {"-d16", short_rows},   {"-d128", long_rows},
+                      {"-k4096", few_keys}, {"-k65536", many_keys}, {"-zipf", zipf_keys}};
     struct group group = group_of(transport);
     group.rounds = 3;
     /* In shared memory rows are f32 always. */

@@ -35,6 +35,7 @@ void ps_load_init(struct ps_load *load, const struct bench *bench, const struct 
     bench_processes_set(&load->run, "network.timeout_seconds=3600"); /* no worker need come */
     bench_processes_set(&load->run, "servers.count=%u", setting->servers);
     bench_processes_set(&load->run, "servers.shards=%u", setting->shards);
+    bench_processes_set(&load->run, "servers.replicas=%u", setting->replicas);
 }
 
 static enum status create_rows(struct ps_load *load, struct error *error)

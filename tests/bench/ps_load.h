@@ -19,6 +19,7 @@ enum ps_transport { PS_TCP, PS_IPC, PS_SHM };
 struct ps_setting {
     enum ps_transport transport;
     unsigned servers, shards; /* threads of each server */
+    unsigned replicas;        /* 2: each row has a copy on another server */
     unsigned workers;
     uint32_t dim;
     uint64_t row_count;
