@@ -8,6 +8,8 @@
 #include "ps/shard_state.h"
 #include "ps/table_spec.h"
 
+#define KEYS_AHEAD 16u
+
 /* ---- the shard that serves ------------------------------------------------------------------ */
 
 void shard_watch_tables(struct shard *shard)
@@ -278,6 +280,9 @@ static enum status take_keys(struct shard_table *table, const Anthill__Change *c
 {
     enum status status = STATUS_OK;
     for (uint32_t i = 0; status == STATUS_OK && i < change->key_count; i++) {
+        if (i + KEYS_AHEAD < change->key_count) {
+            table_prefetch(table->table, cargo->keys[KEYS_AHEAD]);
+        }
         if (change->kind == ANTHILL__CHANGE_KIND__CHANGE_ROWS) {
             status = take_row(table, change, cargo, error);
         } else if (change->kind == ANTHILL__CHANGE_KIND__CHANGE_CREATED) {

@@ -6,8 +6,10 @@
 
 void shard_metrics_init(struct shard_metrics *metrics, uint32_t shard)
 {
-    char label[32], pull[48], push[48], full[64], incremental[64];
+    char label[32], primary[64], backup[64], pull[48], push[48], full[64], incremental[64];
     snprintf(label, sizeof label, "shard=\"%u\"", shard);
+    snprintf(primary, sizeof primary, "%s,role=\"primary\"", label);
+    snprintf(backup, sizeof backup, "%s,role=\"backup\"", label);
     snprintf(pull, sizeof pull, "%s,op=\"pull\"", label);
     snprintf(push, sizeof push, "%s,op=\"push\"", label);
     snprintf(full, sizeof full, "%s,kind=\"full\"", label);
@@ -44,6 +46,15 @@ void shard_metrics_init(struct shard_metrics *metrics, uint32_t shard)
         .memories = metrics_gauge("anthill_ps_shared_memories", label,
                                   "Clients whose memory the shard has mapped"),
         .clock_min = metrics_gauge("anthill_ps_clock_min", label, "The slowest trainer's clock"),
+        .primaries = metrics_gauge("anthill_ps_shards", primary, "Shards that the thread has"),
+        .backups = metrics_gauge("anthill_ps_shards", backup, "Shards that the thread has"),
+        .incomplete = metrics_gauge("anthill_ps_incomplete_backups", label,
+                                    "Backups of shards served here that do not have everything"),
+        .unacknowledged_bytes =
+            metrics_gauge("anthill_ps_unacknowledged_bytes", label,
+                          "Changes on their way to backups, not acknowledged by them"),
+        .held_replies = metrics_gauge("anthill_ps_held_replies", label,
+                                      "Replies that wait for a backup's acknowledgement"),
         .ready = metrics_gauge("anthill_ps_ready", label, "1: the shard serves"),
         .pull_seconds =
             metrics_histogram("anthill_ps_request_seconds", pull, "Time to handle a request",
@@ -61,10 +72,10 @@ void shard_metrics_init(struct shard_metrics *metrics, uint32_t shard)
     };
 }
 
-/* A shard that was cleared counts from zero again. */
+/* A shard that has gone takes its counts along. */
 static void add_since(struct metric *metric, uint64_t now, uint64_t before)
 {
-    metric_add(metric, (double)(now >= before ? now - before : now));
+    if (now > before) metric_add(metric, (double)(now - before));
 }
 
 void shard_metrics_update(struct shard_metrics *metrics, const struct shard_stats *stats,
@@ -86,6 +97,24 @@ void shard_metrics_update(struct shard_metrics *metrics, const struct shard_stat
     metric_set(metrics->clock_min, (double)stats->clock_min);
     metrics->last = *stats;
     metrics->last_malformed = malformed;
+}
+
+void shard_metrics_roles(struct shard_metrics *metrics, const struct replica_view *views,
+                         uint32_t count)
+{
+    uint64_t primaries = 0, backups = 0, incomplete = 0, bytes = 0, held = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        primaries += views[i].role == REPLICA_PRIMARY;
+        backups += views[i].role == REPLICA_BACKUP;
+        incomplete += views[i].backup_incarnation != 0 && !views[i].backup_complete;
+        bytes += views[i].unacknowledged_bytes;
+        held += views[i].held;
+    }
+    metric_set(metrics->primaries, (double)primaries);
+    metric_set(metrics->backups, (double)backups);
+    metric_set(metrics->incomplete, (double)incomplete);
+    metric_set(metrics->unacknowledged_bytes, (double)bytes);
+    metric_set(metrics->held_replies, (double)held);
 }
 
 void shard_metrics_handled(struct shard_metrics *metrics, Anthill__Envelope__BodyCase body,

@@ -253,10 +253,20 @@ static void show_metrics(struct runner *runner, uint64_t now_ns)
 {
     runner->metrics_due_ns = now_ns + BEAT_NS;
     struct shard_stats stats;
-    struct replica_view view;
     shard_host_stats(runner->host, &stats);
     shard_metrics_update(&runner->metrics, &stats, transport_malformed_count(runner->clients));
-    table_metrics_update(&runner->table_metrics, shard_host_shard(runner->host, 0, &view));
+    uint32_t count = shard_host_shard_count(runner->host), served = 0;
+    struct replica_view *views = calloc(count, sizeof *views);
+    const struct shard **shards = calloc(count, sizeof *shards);
+    CHECK(views != NULL && shards != NULL);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct shard *shard = shard_host_shard(runner->host, i, &views[i]);
+        if (views[i].role == REPLICA_PRIMARY) shards[served++] = shard;
+    }
+    shard_metrics_roles(&runner->metrics, views, count);
+    table_metrics_update(&runner->table_metrics, shards, served);
+    free(views);
+    free(shards);
 }
 
 /* Says once that the shard serves. */

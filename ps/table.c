@@ -317,6 +317,11 @@ void row_events_deinit(struct row_events *events)
     *events = (struct row_events){0};
 }
 
+void table_prefetch(const struct table *table, uint64_t key)
+{
+    if (!table->dense) table_index_prefetch(&table->sparse.rows.index, table_index_hash(key));
+}
+
 enum status table_create_row(struct table *table, uint64_t key, struct error *error)
 {
     return table->dense ? table_dense_create(&table->chunks, key, error)

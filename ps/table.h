@@ -147,6 +147,9 @@ bool table_stored(const struct table *table, uint64_t key, float *stored);
 enum status table_restore_row(struct table *table, uint64_t key, const float_unaligned *stored,
                               bool replace, struct error *error) MUST_CHECK;
 
+/* Sends for what a search for `key` looks at first. */
+void table_prefetch(const struct table *table, uint64_t key);
+
 /* Creates the row of `key` with its initial value unless it is there, admitted or not.
  *   errors   as table_pull_to; the key was checked by table_floats */
 enum status table_create_row(struct table *table, uint64_t key, struct error *error) MUST_CHECK;

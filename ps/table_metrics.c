@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/check.h"
 #include "common/metrics.h"
@@ -57,6 +58,7 @@ enum { AGE_FIELDS = sizeof age_fields / sizeof *age_fields };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
 struct table_account {
+    char *name; /* owned */
     struct metric *metrics[FIELDS];
     struct table_stats last; /* what the counters have been told of */
     struct metric *ages[AGE_FIELDS];
@@ -65,6 +67,8 @@ struct table_account {
 
 void table_metrics_deinit(struct table_metrics *metrics)
 {
+    for (uint32_t i = 0; i < metrics->count; i++)
+        free(metrics->accounts[i].name);
     free(metrics->accounts);
 }
 
@@ -90,7 +94,8 @@ static void account_register(struct table_metrics *metrics, const char *table)
     CHECK(accounts != NULL);
     metrics->accounts = accounts;
     struct table_account *account = &accounts[metrics->count++];
-    *account = (struct table_account){0};
+    *account = (struct table_account){.name = strdup(table)};
+    CHECK(account->name != NULL);
     for (unsigned i = 0; i < FIELDS; i++) {
         account->metrics[i] = fields[i].gauge
                                   ? metrics_gauge(fields[i].name, labels, fields[i].help)
@@ -102,44 +107,98 @@ static void account_register(struct table_metrics *metrics, const char *table)
     }
 }
 
-static uint64_t value_of(const struct table_stats *stats, const struct field *field)
+static uint64_t *value_of(struct table_stats *stats, const struct field *field)
 {
-    return *(const uint64_t *)(const void *)((const char *)stats + field->offset);
+    return (uint64_t *)(void *)((char *)stats + field->offset);
 }
 
-static void update_ages(struct table_account *account, const struct gradient_ages *ages)
+static const struct age_histogram *ages_of(const struct gradient_ages *ages, unsigned i)
+{
+    return (const struct age_histogram *)(const void *)((const char *)ages + age_fields[i].offset);
+}
+
+/* A shard that has gone takes its counts along: what is less than before adds nothing. */
+static uint64_t more_than(uint64_t now, uint64_t before)
+{
+    return now > before ? now - before : 0;
+}
+
+static void update_ages(struct table_account *account, const struct age_histogram *sums)
 {
     for (unsigned i = 0; i < AGE_FIELDS; i++) {
-        const char *place = (const char *)ages + age_fields[i].offset;
-        struct age_histogram now = *(const struct age_histogram *)(const void *)place;
         struct age_histogram *last = &account->last_ages[i];
         uint64_t more[AGE_BOUNDS + 1];
         for (unsigned j = 0; j <= AGE_BOUNDS; j++)
-            more[j] = now.counts[j] - last->counts[j];
-        metric_observe_counts(account->ages[i], more, now.sum - last->sum);
-        *last = now;
+            more[j] = more_than(sums[i].counts[j], last->counts[j]);
+        double sum = sums[i].sum > last->sum ? sums[i].sum - last->sum : 0;
+        metric_observe_counts(account->ages[i], more, sum);
+        *last = sums[i];
     }
 }
 
-void table_metrics_update(struct table_metrics *metrics, const struct shard *shard)
+/* The shard's table of this name, most likely number `guess`; UINT32_MAX: none. */
+static uint32_t find_table(const struct shard *shard, const char *name, uint32_t guess)
 {
-    uint32_t tables = shard_table_count(shard);
-    for (unsigned i = 0; i < REGISTERED_MAX && metrics->count < tables; i++)
-        account_register(metrics, table_spec(shard_table(shard, metrics->count))->name);
-    for (uint32_t i = 0; i < metrics->count; i++) {
-        struct table_account *account = &metrics->accounts[i];
-        struct table_stats stats;
-        table_stats(shard_table(shard, i), &stats);
-        for (unsigned j = 0; j < FIELDS; j++) {
-            uint64_t value = value_of(&stats, &fields[j]);
-            if (fields[j].gauge) {
-                metric_set(account->metrics[j], (double)value);
-            } else {
-                metric_add(account->metrics[j],
-                           (double)(value - value_of(&account->last, &fields[j])));
-            }
-        }
-        account->last = stats;
-        update_ages(account, shard_table_ages(shard, i));
+    uint32_t count = shard_table_count(shard);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t number = (guess + i) % count;
+        if (strcmp(table_spec(shard_table(shard, number))->name, name) == 0) return number;
     }
+    return UINT32_MAX;
+}
+
+static void update_account(struct table_account *account, uint32_t guess,
+                           const struct shard *const *shards, uint32_t shard_count)
+{
+    struct table_stats sum = {0};
+    struct age_histogram ages[AGE_FIELDS] = {0};
+    for (uint32_t s = 0; s < shard_count; s++) {
+        uint32_t number = find_table(shards[s], account->name, guess);
+        if (number == UINT32_MAX) continue;
+        struct table_stats stats;
+        table_stats(shard_table(shards[s], number), &stats);
+        for (unsigned j = 0; j < FIELDS; j++)
+            *value_of(&sum, &fields[j]) += *value_of(&stats, &fields[j]);
+        for (unsigned i = 0; i < AGE_FIELDS; i++) {
+            const struct age_histogram *one = ages_of(shard_table_ages(shards[s], number), i);
+            for (unsigned j = 0; j <= AGE_BOUNDS; j++)
+                ages[i].counts[j] += one->counts[j];
+            ages[i].sum += one->sum;
+        }
+    }
+    for (unsigned j = 0; j < FIELDS; j++) {
+        uint64_t value = *value_of(&sum, &fields[j]);
+        if (fields[j].gauge) {
+            metric_set(account->metrics[j], (double)value);
+        } else {
+            uint64_t before = *value_of(&account->last, &fields[j]);
+            metric_add(account->metrics[j], (double)more_than(value, before));
+        }
+    }
+    account->last = sum;
+    update_ages(account, ages);
+}
+
+static bool is_registered(const struct table_metrics *metrics, const char *name, uint32_t guess)
+{
+    for (uint32_t i = 0; i < metrics->count; i++) {
+        if (strcmp(metrics->accounts[(guess + i) % metrics->count].name, name) == 0) return true;
+    }
+    return false;
+}
+
+void table_metrics_update(struct table_metrics *metrics, const struct shard *const *shards,
+                          uint32_t shard_count)
+{
+    unsigned registered = 0;
+    for (uint32_t s = 0; s < shard_count; s++) {
+        for (uint32_t i = 0; i < shard_table_count(shards[s]) && registered < REGISTERED_MAX; i++) {
+            const char *name = table_spec(shard_table(shards[s], i))->name;
+            if (is_registered(metrics, name, i)) continue;
+            account_register(metrics, name);
+            registered++;
+        }
+    }
+    for (uint32_t i = 0; i < metrics->count; i++)
+        update_account(&metrics->accounts[i], i, shards, shard_count);
 }

@@ -15,6 +15,11 @@ static void expect_line(const char *line)
     free(text);
 }
 
+static void update(struct table_metrics *metrics, const struct shard *shard)
+{
+    table_metrics_update(metrics, &shard, 1);
+}
+
 /* A push of one row, after a pull with an update between. */
 static void push_after(struct shard_fixture *fixture, const uint64_t *keys, uint64_t sequence)
 {
@@ -48,7 +53,7 @@ static void each_table_has_its_own_accounts(void **state)
     fixture_hello(&fixture, SESSION, specs, 3);
     const uint64_t keys[5] = {1, 2, 3, 4, 5};
     fixture_pull(&fixture, SESSION, 1, 0, 0, keys, 5);
-    table_metrics_update(&metrics, fixture.shard);
+    update(&metrics, fixture.shard);
     expect_line("anthill_ps_table_rows{shard=\"2\",table=\"rows\"} 5\n");
     expect_line("anthill_ps_table_rows{shard=\"2\",table=\"a \\\"few\\\" \\\\ rows\"} 0\n");
     expect_line("anthill_ps_rows_created_total{shard=\"2\",table=\"rows\"} 5\n");
@@ -61,8 +66,8 @@ static void each_table_has_its_own_accounts(void **state)
     assert_int_equal(table_delete(shard_table(fixture.shard, 0), keys, 3), 3);
     const uint64_t chunk = 0;
     fixture_pull(&fixture, SESSION, 3, 2, 0, &chunk, 1);
-    table_metrics_update(&metrics, fixture.shard);
-    table_metrics_update(&metrics, fixture.shard); /* counts nothing twice */
+    update(&metrics, fixture.shard);
+    update(&metrics, fixture.shard); /* counts nothing twice */
     expect_line("anthill_ps_table_rows{shard=\"2\",table=\"rows\"} 2\n");
     expect_line("anthill_ps_rows_created_total{shard=\"2\",table=\"rows\"} 5\n");
     expect_line("anthill_ps_rows_deleted_total{shard=\"2\",table=\"rows\"} 3\n");
@@ -75,8 +80,8 @@ static void each_table_has_its_own_accounts(void **state)
     expect_line("anthill_ps_table_rows{shard=\"2\",table=\"weights\"} 1\n");
     expect_line("anthill_ps_gradient_staleness_updates_count{shard=\"2\",table=\"rows\"} 0\n");
     push_after(&fixture, keys, 3);
-    table_metrics_update(&metrics, fixture.shard);
-    table_metrics_update(&metrics, fixture.shard);
+    update(&metrics, fixture.shard);
+    update(&metrics, fixture.shard);
     const char *name = "anthill_ps_gradient_staleness", *table = "{shard=\"2\",table=\"rows\"";
     char line[128];
     snprintf(line, sizeof line, "%s_updates_bucket%s,le=\"0\"} 0\n", name, table);
@@ -113,7 +118,7 @@ static void many_tables_are_all_counted_after_a_while(void **state)
         fixture_pull(&fixture, SESSION, 1, i, 0, keys, 2);
     }
     for (unsigned beat = 0; beat < TABLES; beat++)
-        table_metrics_update(&metrics, fixture.shard);
+        update(&metrics, fixture.shard);
     for (unsigned i = 0; i < TABLES; i++) {
         char line[128];
         snprintf(line, sizeof line,
@@ -124,11 +129,43 @@ static void many_tables_are_all_counted_after_a_while(void **state)
     shard_fixture_deinit(&fixture);
 }
 
+static void shards_that_come_and_go_are_counted_together(void **state)
+{
+    (void)state;
+    struct shard_fixture fixtures[2];
+    struct spec_fixture spec;
+    struct table_metrics metrics = {.shard = 4};
+    const uint64_t keys[3] = {1, 2, 3};
+    const struct shard *shards[2];
+    fixture_sparse(&spec, "shared", DIM, SGD);
+    for (unsigned i = 0; i < 2; i++) {
+        shard_fixture_init(&fixtures[i]);
+        fixture_hello_one(&fixtures[i], SESSION, &spec);
+        fixture_pull(&fixtures[i], SESSION, 1, 0, 0, keys, 3 - i);
+        shards[i] = fixtures[i].shard;
+    }
+    table_metrics_update(&metrics, shards, 1);
+    expect_line("anthill_ps_table_rows{shard=\"4\",table=\"shared\"} 3\n");
+    table_metrics_update(&metrics, shards, 2);
+    expect_line("anthill_ps_table_rows{shard=\"4\",table=\"shared\"} 5\n");
+    expect_line("anthill_ps_rows_created_total{shard=\"4\",table=\"shared\"} 5\n");
+    shard_clear(fixtures[1].shard);
+    table_metrics_update(&metrics, shards, 2);
+    expect_line("anthill_ps_table_rows{shard=\"4\",table=\"shared\"} 3\n");
+    table_metrics_update(&metrics, NULL, 0);
+    expect_line("anthill_ps_table_rows{shard=\"4\",table=\"shared\"} 0\n");
+    expect_line("anthill_ps_rows_created_total{shard=\"4\",table=\"shared\"} 5\n");
+    table_metrics_deinit(&metrics);
+    for (unsigned i = 0; i < 2; i++)
+        shard_fixture_deinit(&fixtures[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_table_has_its_own_accounts),
         cmocka_unit_test(many_tables_are_all_counted_after_a_while),
+        cmocka_unit_test(shards_that_come_and_go_are_counted_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
