@@ -177,7 +177,9 @@ static void begin_stream(struct replica *replica, uint64_t stream, bool offer)
 {
     struct change_log *log = &replica->log;
     change_log_begin(log, stream);
-    log->map_version = stream;
+    /* A backup whose map is older has yet to hear who its primary is. */
+    uint64_t map_version = shard_map_version(replica->shard);
+    log->map_version = map_version > stream ? map_version : stream;
     replica->sent = 0;
     replica->progress_ns = 0;
     replica->walk = (struct shard_walk){0};
