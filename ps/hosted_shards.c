@@ -158,7 +158,7 @@ static void follow(struct hosted_shard *item, const Anthill__ShardEntry *entry)
     free(item->backup_endpoint);
     item->backup_endpoint = NULL;
     shard_checkpoint_order(item->checkpoint, 0, 0);
-    replica_follow(item->replica, entry->incarnation);
+    replica_follow(item->replica, entry->backup_version, entry->incarnation);
 }
 
 static enum status take_role(struct hosted_shards *hosted, const Anthill__SlotMap *map,
