@@ -565,8 +565,8 @@ static void keep_shipped(const struct model *model, uint64_t index)
     uint64_t primary = model->log->primary_incarnation;
     bool again = last != NULL && last->primary == primary && last->stream == model->log->stream &&
                  last->index == index;
-    if (again) place = &lineage->shipped[(lineage->shipped_next + SHIPPED - 1) % SHIPPED];
-    if (!again) lineage->shipped_next++;
+    if (again) return;
+    lineage->shipped_next++;
     if (*place == NULL) *place = malloc(sizeof **place);
     CHECK(*place != NULL);
     (*place)->primary = primary;
