@@ -99,12 +99,7 @@ bool hosted_shards_locate(struct hosted_shards *hosted, const Anthill__SlotMap *
     return false;
 }
 
-bool hosted_shards_restores(const struct hosted_shards *hosted, const Anthill__ShardEntry *entry)
-{
-    return entry->primary == hosted->self;
-}
-
-static bool serves_by(const struct hosted_shards *hosted, const Anthill__ShardEntry *entry)
+bool hosted_shards_serves(const struct hosted_shards *hosted, const Anthill__ShardEntry *entry)
 {
     return entry->primary == hosted->self && entry->incarnation == hosted->options->incarnation;
 }
@@ -158,7 +153,7 @@ static void follow(struct hosted_shard *item, const Anthill__ShardEntry *entry)
     free(item->backup_endpoint);
     item->backup_endpoint = NULL;
     shard_checkpoint_order(item->checkpoint, 0, 0);
-    replica_follow(item->replica, entry->incarnation);
+    replica_follow(item->replica, entry->backup_version, entry->incarnation);
 }
 
 static enum status take_role(struct hosted_shards *hosted, const Anthill__SlotMap *map,
@@ -166,7 +161,7 @@ static enum status take_role(struct hosted_shards *hosted, const Anthill__SlotMa
 {
     const Anthill__ShardEntry *entry = map->shards[index];
     struct hosted_shard *item = hosted_shards_find(hosted, index);
-    bool serves = serves_by(hosted, entry);
+    bool serves = hosted_shards_serves(hosted, entry);
     if (!serves && !backs_up(hosted, entry)) {
         if (item != NULL) forget(hosted, item);
         return STATUS_OK;

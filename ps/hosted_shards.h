@@ -42,9 +42,8 @@ struct hosted_shard *hosted_shards_find(const struct hosted_shards *hosted, uint
 
 /* Finds this thread in the map; false: it is not there, or the map makes no sense. */
 bool hosted_shards_locate(struct hosted_shards *hosted, const Anthill__SlotMap *map);
-/* The map of an order to restore says that this thread is the shard's primary; its incarnation is
- * still that of the process that had the rows. */
-bool hosted_shards_restores(const struct hosted_shards *hosted, const Anthill__ShardEntry *entry);
+/* The map says that this process of the thread is the shard's primary. */
+bool hosted_shards_serves(const struct hosted_shards *hosted, const Anthill__ShardEntry *entry);
 /* Adds shard `index` of the map unless it is here.
  *   errors   STATUS_NOMEM */
 enum status hosted_shards_add(struct hosted_shards *hosted, const Anthill__SlotMap *map,

@@ -50,6 +50,7 @@ struct replica {
     /* A backup, or one that has become primary and has changed nothing since: where its copy
      * stands. stream 0: it has none. */
     uint64_t primary;
+    uint64_t followed; /* the map by which it became that: the stream's number */
     uint64_t stream, index;
     bool broken;           /* nothing but a new stream helps */
     struct message *group; /* that belong to the next change */
@@ -177,7 +178,9 @@ static void begin_stream(struct replica *replica, uint64_t stream, bool offer)
 {
     struct change_log *log = &replica->log;
     change_log_begin(log, stream);
-    log->map_version = stream;
+    /* A backup whose map is older has yet to hear who its primary is. */
+    uint64_t map_version = shard_map_version(replica->shard);
+    log->map_version = map_version > stream ? map_version : stream;
     replica->sent = 0;
     replica->progress_ns = 0;
     replica->walk = (struct shard_walk){0};
@@ -240,8 +243,9 @@ void replica_set_backup(struct replica *replica, uint64_t version, uint64_t inca
     if (counted) replica->holds = true;
 }
 
-void replica_follow(struct replica *replica, uint64_t incarnation)
+void replica_follow(struct replica *replica, uint64_t version, uint64_t incarnation)
 {
+    replica->followed = version;
     if (replica->role == REPLICA_BACKUP && replica->primary == incarnation) return;
     struct replica_view view;
     replica_view(replica, &view);
@@ -484,7 +488,12 @@ void replica_take(struct replica *replica, struct message *message, struct outbo
         replica_refuse(message, newer ? STATUS_BUSY : STATUS_DENIED, peers);
         return;
     }
-    if (body->stream < replica->stream) return; /* late */
+    if (body->stream < replica->followed) return; /* late */
+    if (body->stream > replica->followed) {
+        /* A map is on its way by which this copy may be none before it begins anew. */
+        replica_refuse(message, STATUS_BUSY, peers);
+        return;
+    }
     if (body->stream != replica->stream) {
         if (body->index != 1) return; /* its first message is on its way */
         if (begin_copy(replica, body) != STATUS_OK) {

@@ -60,8 +60,9 @@ void replica_serve(struct replica *replica, uint64_t version, struct outbox *cli
 void replica_set_backup(struct replica *replica, uint64_t version, uint64_t incarnation,
                         bool counted, struct outbox *clients);
 
-/* Keeps a copy of what the thread `incarnation` serves. */
-void replica_follow(struct replica *replica, uint64_t incarnation);
+/* Keeps a copy of what the thread `incarnation` serves. `version` is the stream that it takes: as
+ * the primary's for replica_set_backup. */
+void replica_follow(struct replica *replica, uint64_t version, uint64_t incarnation);
 
 /* Has nothing to do with the shard any more: forgets it. */
 void replica_forget(struct replica *replica);

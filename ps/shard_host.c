@@ -237,7 +237,7 @@ static void become_ready(struct shard_host *host, struct shard_host_output *outp
     const Anthill__SlotMap *map = host->restored_map;
     for (uint32_t i = 0; i < map->n_shards; i++) {
         struct hosted_shard *item = hosted_shards_find(&host->hosted, i);
-        if (item == NULL || !hosted_shards_restores(&host->hosted, map->shards[i])) continue;
+        if (item == NULL || !hosted_shards_serves(&host->hosted, map->shards[i])) continue;
         replica_serve(item->replica, map->shards[i]->primary_version, &output->clients);
     }
     drop_restored_map(host);
@@ -253,7 +253,7 @@ static void restore_next(struct shard_host *host, struct shard_host_output *outp
     struct error error = {0};
     for (uint32_t *i = &host->restored_shard; *i < map->n_shards; ++*i) {
         struct hosted_shard *item;
-        if (!hosted_shards_restores(&host->hosted, map->shards[*i])) continue;
+        if (!hosted_shards_serves(&host->hosted, map->shards[*i])) continue;
         enum status status = hosted_shards_add(&host->hosted, map, *i, &item);
         if (status != STATUS_OK) {
             error_set(&error, status, "no memory for server %u shard %u", map->shards[*i]->server,

@@ -99,7 +99,7 @@ static void pair_init(struct pair *pair, uint8_t how)
 {
     *pair = (struct pair){.now_ns = 1, .primary = create(PRIMARY), .backup = create(BACKUP)};
     replica_serve(pair->primary, 1, &pair->clients);
-    replica_follow(pair->backup, PRIMARY);
+    replica_follow(pair->backup, 2, PRIMARY);
     say_hello(pair, how);
     replica_set_backup(pair->primary, 2, BACKUP, false, &pair->clients);
     replicate(pair, false);

@@ -191,7 +191,8 @@ void worker_init(void);
 /* For a run that does not end: what it is waiting for. */
 const char *worker_state(const struct process *process);
 
-/* ---- what has to hold (sim_model.c) --------------------------------------------------------- */
+/* ---- what has to hold (sim_model.c; tables: sim_tables.c)
+ * --------------------------------------------------------- */
 
 enum {
     TABLE_SPARSE, /* async; assignments and deletions besides */
@@ -208,6 +209,11 @@ enum {
 
 /* The spec of a table; borrowed. */
 const Anthill__TableSpec *model_spec(uint32_t table);
+/* The run's number of a shard's table `number`. */
+uint32_t model_table(const struct shard *shard, uint32_t number);
+/* Keys of the table have numbers, their places. */
+uint32_t model_places(uint32_t table);
+uint32_t model_place(uint32_t table, uint64_t key);
 /* Key number `place` of the table, and its floats. */
 uint64_t model_key(uint32_t table, uint32_t place);
 uint32_t model_floats(uint32_t table, uint32_t place);

@@ -89,80 +89,6 @@ static struct world_model {
     table_rows ended[SESSIONS_MAX_][TABLES], taken[SESSIONS_MAX_][TABLES];
 } world;
 
-/* ---- tables --------------------------------------------------------------------------------- */
-
-static const char *const names[TABLES] = {"nodes", "bounded", "equal", "weights"};
-
-const Anthill__TableSpec *model_spec(uint32_t table)
-{
-    static Anthill__TableSpec specs[TABLES];
-    static Anthill__OptimizerSpec optimizer;
-    static Anthill__TensorSpec tensors[TENSORS], *tensor_pointers[TENSORS];
-    static const char *const tensor_names[TENSORS] = {"a", "b", "c"};
-    Anthill__TableSpec *spec = &specs[table];
-    if (spec->name != NULL) return spec;
-    anthill__optimizer_spec__init(&optimizer);
-    optimizer.kind = ANTHILL__OPTIMIZER_KIND__OPTIMIZER_SGD;
-    optimizer.rate = 1;
-    anthill__table_spec__init(spec);
-    spec->name = (char *)names[table];
-    spec->optimizer = &optimizer;
-    spec->init = ANTHILL__INIT_KIND__INIT_ZERO;
-    spec->kind = ANTHILL__TABLE_KIND__TABLE_SPARSE;
-    spec->dim = DIM;
-    if (table == TABLE_SSP) spec->consistency = ANTHILL__CONSISTENCY_MODE__CONSISTENCY_SSP;
-    if (table == TABLE_SSP) spec->staleness = SSP_BOUND;
-    if (table == TABLE_BSP) spec->consistency = ANTHILL__CONSISTENCY_MODE__CONSISTENCY_BSP;
-    if (table != TABLE_DENSE) return spec;
-    spec->kind = ANTHILL__TABLE_KIND__TABLE_DENSE;
-    spec->dim = 0;
-    spec->n_tensors = TENSORS;
-    spec->tensors = tensor_pointers;
-    for (uint32_t i = 0; i < TENSORS; i++) {
-        anthill__tensor_spec__init(&tensors[i]);
-        tensors[i].name = (char *)tensor_names[i];
-        tensors[i].rows = 1;
-        tensors[i].cols = i + 2;
-        tensors[i].init = ANTHILL__INIT_KIND__INIT_ZERO;
-        tensor_pointers[i] = &tensors[i];
-    }
-    return spec;
-}
-
-static uint32_t place_count(uint32_t table)
-{
-    return table == TABLE_DENSE ? TENSORS : KEYS;
-}
-
-uint64_t model_key(uint32_t table, uint32_t place)
-{
-    return table == TABLE_DENSE ? (uint64_t)place << 32 : place * UINT64_C(1000003) + 7;
-}
-
-uint32_t model_floats(uint32_t table, uint32_t place)
-{
-    return table == TABLE_DENSE ? place + 2 : DIM;
-}
-
-static uint32_t place_of(uint32_t table, uint64_t key)
-{
-    uint64_t place = table == TABLE_DENSE ? key >> 32 : (key - 7) / 1000003;
-    if (place >= place_count(table) || model_key(table, (uint32_t)place) != key)
-        sim_fail("key %" PRIu64 " of table %s is none of the run's", key, names[table]);
-    return (uint32_t)place;
-}
-
-/* The run's number of a shard's table. */
-static uint32_t table_of(const struct shard *shard, uint32_t number)
-{
-    CHECK(number < shard_table_count(shard));
-    const char *name = table_spec(shard_table(shard, number))->name;
-    for (uint32_t i = 0; i < TABLES; i++) {
-        if (strcmp(name, names[i]) == 0) return i;
-    }
-    sim_fail("a shard has a table %s", name);
-}
-
 /* ---- models --------------------------------------------------------------------------------- */
 
 void model_init(void)
@@ -352,7 +278,7 @@ static void push(struct model *model, const struct message *message, bool repeat
 {
     const Anthill__Envelope *request = message->envelope;
     const Anthill__Push *body = request->push;
-    uint32_t table = table_of(model->shard, body->table);
+    uint32_t table = model_table(model->shard, body->table);
     if (repeated) {
         if (!is_taken(model->state.now.taken, request))
             sim_fail("shard %u: push %" PRIu64 " of session %" PRIu64
@@ -368,7 +294,7 @@ static void push(struct model *model, const struct message *message, bool repeat
                  body->clock >= model->state.clock_min;
     const char *grads = message->payload[1].data;
     for (uint32_t i = 0; i < body->key_count; i++) {
-        uint32_t place = place_of(table, payload_key(message, i));
+        uint32_t place = model_place(table, payload_key(message, i));
         float *open = waits ? open_sums(model, body->clock, place) : NULL;
         for (uint32_t j = 0; j < model_floats(table, place); j++) {
             float grad;
@@ -390,7 +316,7 @@ static void assign_or_delete(struct model *model, const struct message *message)
     uint32_t count = assigns ? request->assign->key_count : request->delete_->key_count;
     for (uint32_t i = 0; i < count; i++) {
         float *row =
-            model->state.now.rows[TABLE_SPARSE][place_of(TABLE_SPARSE, payload_key(message, i))];
+            model->state.now.rows[TABLE_SPARSE][model_place(TABLE_SPARSE, payload_key(message, i))];
         memset(row, 0, DIM * sizeof *row);
         if (!assigns) continue;
         memcpy(row, (const char *)message->payload[1].data + i * DIM * sizeof *row,
@@ -435,23 +361,23 @@ static void check_pull(struct model *model, const struct message *asked,
                        const struct message *reply)
 {
     const Anthill__Pull *pull = asked->envelope->pull;
-    uint32_t table = table_of(model->shard, pull->table);
+    uint32_t table = model_table(model->shard, pull->table);
     uint64_t bound = table == TABLE_SSP ? SSP_BOUND : table == TABLE_BSP ? 0 : UINT64_MAX;
     if (model->state.trainer_count > 0 && pull->clock > model->state.clock_min &&
         pull->clock - model->state.clock_min > bound) {
         sim_fail("shard %u: a pull of %s at clock %" PRIu64
                  " is answered when the slowest trainer is at %" PRIu64,
-                 index_of(model), names[table], pull->clock, model->state.clock_min);
+                 index_of(model), model_spec(table)->name, pull->clock, model->state.clock_min);
     }
     const char *values = reply->payload[0].data;
     for (uint32_t i = 0; i < pull->key_count; i++) {
-        uint32_t place = place_of(table, payload_key(asked, i));
+        uint32_t place = model_place(table, payload_key(asked, i));
         for (uint32_t j = 0; j < model_floats(table, place); j++, values += sizeof(float)) {
             float value, wanted = expected(model, table, place, j);
             memcpy(&value, values, sizeof value);
             if (value != wanted)
                 sim_fail("shard %u: a pull of %s place %u gives %g; %g expected", index_of(model),
-                         names[table], place, (double)value, (double)wanted);
+                         model_spec(table)->name, place, (double)value, (double)wanted);
         }
     }
 }
@@ -565,8 +491,8 @@ static void keep_shipped(const struct model *model, uint64_t index)
     uint64_t primary = model->log->primary_incarnation;
     bool again = last != NULL && last->primary == primary && last->stream == model->log->stream &&
                  last->index == index;
-    if (again) place = &lineage->shipped[(lineage->shipped_next + SHIPPED - 1) % SHIPPED];
-    if (!again) lineage->shipped_next++;
+    if (again) return;
+    lineage->shipped_next++;
     if (*place == NULL) *place = malloc(sizeof **place);
     CHECK(*place != NULL);
     (*place)->primary = primary;
@@ -699,15 +625,15 @@ void model_check(const struct shard *shard, const char *when)
 {
     const struct model *model = find_model(shard);
     for (uint32_t number = 0; number < shard_table_count(shard); number++) {
-        uint32_t table = table_of(shard, number);
-        for (uint32_t place = 0; place < place_count(table); place++) {
+        uint32_t table = model_table(shard, number);
+        for (uint32_t place = 0; place < model_places(table); place++) {
             float stored[16] = {0};
             (void)table_stored(shard_table(shard, number), model_key(table, place), stored);
             for (uint32_t j = 0; j < model_floats(table, place); j++) {
                 float wanted = expected(model, table, place, j);
                 if (stored[j] != wanted)
                     sim_fail("%s shard %u has %g in %s place %u; %g expected", when,
-                             index_of(model), (double)stored[j], names[table], place,
+                             index_of(model), (double)stored[j], model_spec(table)->name, place,
                              (double)wanted);
             }
         }
@@ -754,14 +680,14 @@ void model_session_check(uint64_t session)
 {
     CHECK(session < SESSIONS_MAX_);
     for (uint32_t table = 0; table < TABLES; table++) {
-        for (uint32_t place = 0; place < place_count(table); place++) {
+        for (uint32_t place = 0; place < model_places(table); place++) {
             for (uint32_t j = 0; j < model_floats(table, place); j++) {
                 float told = world.ended[session][table][place][j];
                 float taken = world.taken[session][table][place][j];
                 if (told != taken)
                     sim_fail("session %" PRIu64 ": pushes of %s place %u that ended well come to "
                              "%g; shards took %g",
-                             session, names[table], place, (double)told, (double)taken);
+                             session, model_spec(table)->name, place, (double)told, (double)taken);
             }
         }
     }

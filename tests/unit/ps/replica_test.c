@@ -282,7 +282,7 @@ static void assert_equal_copies(struct pair *pair)
 static void begin_pair(struct pair *pair, uint64_t version)
 {
     replica_serve(pair->replicas[0], version, &pair->clients);
-    replica_follow(pair->replicas[1], incarnations[0]);
+    replica_follow(pair->replicas[1], version, incarnations[0]);
     replica_set_backup(pair->replicas[0], version, incarnations[1], false, &pair->clients);
 }
 
@@ -382,6 +382,31 @@ static void a_new_copy_has_each_trainer_at_its_own_clock(void **state)
     pair_deinit(&pair);
 }
 
+static void a_copy_takes_no_stream_of_a_map_that_it_has_not_heard(void **state)
+{
+    (void)state;
+    struct pair pair;
+    pair_init(&pair, 1);
+    begin_pair(&pair, 1);
+    hello(&pair, 0, 1);
+    push_one(&pair, 0, 1, 9, 1);
+    settle(&pair);
+    /* It was given up, and is the backup again: the primary knows, the copy does not yet. */
+    replica_set_backup(pair.replicas[0], 2, 0, false, &pair.clients);
+    replica_set_backup(pair.replicas[0], 3, incarnations[1], false, &pair.clients);
+    for (unsigned i = 0; i < 100; i++) {
+        step(&pair, 0);
+        step(&pair, 1);
+    }
+    assert_false(view_of(&pair, 0).backup_complete);
+    replica_forget(pair.replicas[1]);
+    replica_follow(pair.replicas[1], 3, incarnations[0]);
+    settle(&pair);
+    assert_true(view_of(&pair, 0).backup_complete);
+    assert_equal_copies(&pair);
+    pair_deinit(&pair);
+}
+
 static void a_promoted_copy_has_what_was_acknowledged_and_knows_repeats(void **state)
 {
     (void)state;
@@ -445,7 +470,7 @@ static void a_drained_primary_becomes_a_backup_without_a_copy(void **state)
     assert_int_equal(last_reply(&pair)->error->status, STATUS_BUSY);
     replica_serve(pair.replicas[1], 2, &pair.clients);
     replica_set_backup(pair.replicas[1], 2, incarnations[0], true, &pair.clients);
-    replica_follow(pair.replicas[0], incarnations[1]);
+    replica_follow(pair.replicas[0], 2, incarnations[1]);
     hello(&pair, 1, 1);
     hello(&pair, 1, 2);
     for (unsigned i = 0; i < 100; i++) {
@@ -472,7 +497,7 @@ static void a_copy_that_stands_elsewhere_is_lost_and_replies_wait(void **state)
     push_one(&pair, 0, 1, 9, 1); /* not drained */
     replica_serve(pair.replicas[1], 2, &pair.clients);
     replica_set_backup(pair.replicas[1], 2, incarnations[0], true, &pair.clients);
-    replica_follow(pair.replicas[0], incarnations[1]);
+    replica_follow(pair.replicas[0], 2, incarnations[1]);
     settle(&pair);
     assert_true(view_of(&pair, 1).backup_lost);
     assert_false(view_of(&pair, 1).backup_complete);
@@ -484,6 +509,7 @@ static void a_copy_that_stands_elsewhere_is_lost_and_replies_wait(void **state)
     replica_set_backup(pair.replicas[1], 3, 0, false, &pair.clients);
     assert_int_equal(pair.clients.count - before, 1);
     replica_set_backup(pair.replicas[1], 4, incarnations[0], false, &pair.clients);
+    replica_follow(pair.replicas[0], 4, incarnations[1]);
     settle(&pair);
     assert_true(view_of(&pair, 1).backup_complete);
     assert_equal_copies(&pair);
@@ -582,6 +608,7 @@ int main(void)
         cmocka_unit_test(without_a_backup_nothing_waits),
         cmocka_unit_test(a_copy_is_equal_whatever_happens_to_the_messages),
         cmocka_unit_test(a_new_copy_has_each_trainer_at_its_own_clock),
+        cmocka_unit_test(a_copy_takes_no_stream_of_a_map_that_it_has_not_heard),
         cmocka_unit_test(a_promoted_copy_has_what_was_acknowledged_and_knows_repeats),
         cmocka_unit_test(a_primary_that_was_replaced_is_refused),
         cmocka_unit_test(a_drained_primary_becomes_a_backup_without_a_copy),
