@@ -1,0 +1,16 @@
+/* anthill-chaos: faults done to whole runs of the shipped programs. */
+#include <stdlib.h>
+
+#include "chaos_command.h"
+#include "common/program.h"
+
+int main(int argc, char **argv)
+{
+    static const struct program_command commands[] = {
+        {"kills", "SIGKILL of random servers, workers and the coordinator", chaos_kills},
+    };
+    setenv("ANTHILL_SOURCE_DIR", CHAOS_SOURCE_DIR, 0);
+    setenv("ANTHILL_BIN_DIR", CHAOS_BIN_DIR, 0);
+    return program_main("anthill-chaos", "Faults in whole runs, with exact sums in the end.",
+                        commands, sizeof commands / sizeof commands[0], argc, argv);
+}
