@@ -4,5 +4,6 @@
 #define ANTHILL_TESTS_CHAOS_CHAOS_COMMAND_H
 
 int chaos_kills(int argc, char **argv);
+int chaos_stops(int argc, char **argv);
 
 #endif

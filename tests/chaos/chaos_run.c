@@ -296,7 +296,7 @@ void chaos_run_start_job(struct chaos_run *run, const char *const *prefix)
     argv[count++] = program;
     argv[count++] = seed;
     argv[count++] = "--rate=2000";
-    if (run->options.replicas < 2) argv[count++] = "--may-lose";
+    if (run->options.replicas < 2 && !run->options.exact) argv[count++] = "--may-lose";
     for (const char *const *setting = run->options.job_settings;
          setting != NULL && *setting != NULL; setting++) {
         CHECK(count + 2 < CHAOS_ARGUMENTS_MAX);

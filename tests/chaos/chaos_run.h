@@ -15,6 +15,7 @@ struct chaos_options {
     uint64_t seed;
     unsigned servers, workers, replicas;
     unsigned epochs;                 /* 0: enough for about 15 s */
+    bool exact;                      /* nothing may be lost, even without backups */
     const char *const *settings;     /* "key=value", NULL-terminated; NULL: none */
     const char *folder;              /* an existing one for everything; NULL: a new one */
     const char *const *job_settings; /* arguments of the job, NULL-terminated; NULL: none */
