@@ -40,6 +40,14 @@ void chaos_say(const struct chaos_run *run, const char *format, ...)
     va_end(arguments);
 }
 
+static void end_processes(struct chaos_run *run)
+{
+    process_deinit(&run->job);
+    process_deinit(&run->launch);
+    for (unsigned i = 0; i < run->member_count; i++)
+        process_deinit(&run->members[i]);
+}
+
 void chaos_fail(struct chaos_run *run, const char *format, ...)
 {
     va_list arguments;
@@ -47,8 +55,7 @@ void chaos_fail(struct chaos_run *run, const char *format, ...)
     say(run, format, arguments);
     va_end(arguments);
     chaos_say(run, "FAILED; logs are in %s", run->run_dir);
-    process_deinit(&run->job);
-    process_deinit(&run->launch);
+    end_processes(run);
     exit(1);
 }
 
@@ -177,7 +184,12 @@ bool chaos_run_status(struct chaos_run *run, struct chaos_status *status)
     char program[256];
     struct process process = {0};
     snprintf(program, sizeof program, "%s/anthill-ps", bin_dir());
-    const char *argv[] = {program, "status", "--json", run->run_dir, NULL};
+    const char *argv[16];
+    unsigned count = 0;
+    for (const char *const *word = run->status_prefix; word != NULL && *word != NULL; word++)
+        argv[count++] = *word;
+    const char *command[] = {program, "status", "--json", run->run_dir, NULL};
+    memcpy(&argv[count], command, sizeof command);
     bool answered = process_run(&process, NULL, 30, argv) == 0 &&
                     strstr(process.out, "\"map_version\":") != NULL;
     *status = (struct chaos_status){0};
@@ -358,7 +370,6 @@ void chaos_run_finish(struct chaos_run *run)
 
 void chaos_run_deinit(struct chaos_run *run)
 {
-    process_deinit(&run->job);
-    process_deinit(&run->launch);
+    end_processes(run);
     if (run->options.folder == NULL) remove_folder(run->folder);
 }

@@ -9,7 +9,12 @@
 
 #include "tests/support/process.h"
 
-enum { CHAOS_SHARDS_MAX = 8, CHAOS_FAILOVERS_MAX = 64, CHAOS_ARGUMENTS_MAX = 64 };
+enum {
+    CHAOS_SHARDS_MAX = 8,
+    CHAOS_FAILOVERS_MAX = 64,
+    CHAOS_ARGUMENTS_MAX = 64,
+    CHAOS_MEMBERS_MAX = 8
+};
 
 struct chaos_options {
     uint64_t seed;
@@ -40,6 +45,9 @@ struct chaos_run {
     char folder[128], run_dir[192], config[192];
     char settings[4][256];
     struct process launch, job;
+    struct process members[CHAOS_MEMBERS_MAX]; /* of a run without launch.sh */
+    unsigned member_count;
+    const char *const *status_prefix; /* a command to run `anthill-ps status` by; NULL: none */
     uint64_t started_ns;
     unsigned server_kills;
     bool held; /* workers are stopped, so that the run does not end before the job does */
