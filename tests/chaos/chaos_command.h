@@ -6,5 +6,6 @@
 int chaos_kills(int argc, char **argv);
 int chaos_stops(int argc, char **argv);
 int chaos_network(int argc, char **argv);
+int chaos_disk(int argc, char **argv);
 
 #endif

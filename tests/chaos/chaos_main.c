@@ -10,6 +10,7 @@ int main(int argc, char **argv)
         {"kills", "SIGKILL of random servers, workers and the coordinator", chaos_kills},
         {"stops", "SIGSTOP for longer than others wait, and SIGCONT", chaos_stops},
         {"network", "packets that are lost, and partitions", chaos_network},
+        {"disk", "a full disk under the checkpoints", chaos_disk},
     };
     setenv("ANTHILL_SOURCE_DIR", CHAOS_SOURCE_DIR, 0);
     setenv("ANTHILL_BIN_DIR", CHAOS_BIN_DIR, 0);

@@ -125,12 +125,11 @@ static char *endpoint_of(struct chaos_run *run)
     char path[256];
     char *endpoint = NULL;
     size_t bytes = 0;
+    struct error error;
+    chaos_run_await_endpoint(run);
     snprintf(path, sizeof path, "%s/coordinator.endpoint", run->run_dir);
-    for (unsigned tries = 0; file_read_all(path, 4096, &endpoint, &bytes, NULL) != STATUS_OK;
-         tries++) {
-        if (tries == 600) chaos_fail(run, "no coordinator came to be");
-        chaos_nap(0.1);
-    }
+    if (file_read_all(path, 4096, &endpoint, &bytes, &error) != STATUS_OK)
+        chaos_fail(run, "%s", error.text);
     endpoint[strcspn(endpoint, "\n")] = '\0';
     return endpoint;
 }

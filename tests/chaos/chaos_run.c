@@ -327,7 +327,7 @@ static bool is_training(const struct chaos_run *run, const struct chaos_status *
     return status->safe && status->progress > 0;
 }
 
-void chaos_run_await_training(struct chaos_run *run)
+void chaos_run_await_endpoint(struct chaos_run *run)
 {
     char path[256];
     snprintf(path, sizeof path, "%s/coordinator.endpoint", run->run_dir);
@@ -336,16 +336,27 @@ void chaos_run_await_training(struct chaos_run *run)
         if (clock_now_ns() >= deadline_ns) chaos_fail(run, "no coordinator came to be");
         chaos_nap(TURN_SECONDS);
     }
+}
+
+void chaos_run_launch(struct chaos_run *run)
+{
+    start_launch(run);
+    chaos_run_await_endpoint(run);
+}
+
+void chaos_run_await_training(struct chaos_run *run)
+{
     chaos_run_await(run, "training to begin", is_training, 0, NULL);
+    chaos_say(run, "training, %u servers, replicas %u", run->options.servers,
+              run->options.replicas);
 }
 
 void chaos_run_start(struct chaos_run *run, const struct chaos_options *options)
 {
     chaos_run_prepare(run, options);
-    start_launch(run);
+    chaos_run_launch(run);
     chaos_run_await_training(run);
     chaos_run_start_job(run, NULL);
-    chaos_say(run, "training, %u servers, replicas %u", options->servers, options->replicas);
 }
 
 void chaos_run_finish_job(struct chaos_run *run)

@@ -66,6 +66,8 @@ _Noreturn void chaos_fail(struct chaos_run *run, const char *format, ...)
 void chaos_run_start(struct chaos_run *run, const struct chaos_options *options);
 /* The parts of that, for runs that are started in another way. */
 void chaos_run_prepare(struct chaos_run *run, const struct chaos_options *options);
+void chaos_run_launch(struct chaos_run *run);
+void chaos_run_await_endpoint(struct chaos_run *run);
 void chaos_run_await_training(struct chaos_run *run);
 /* Starts the job; `prefix` (NULL-terminated; may be NULL) is a command to run it by. */
 void chaos_run_start_job(struct chaos_run *run, const char *const *prefix);
