@@ -7,5 +7,7 @@ int chaos_kills(int argc, char **argv);
 int chaos_stops(int argc, char **argv);
 int chaos_network(int argc, char **argv);
 int chaos_disk(int argc, char **argv);
+int chaos_clients(int argc, char **argv);
+int chaos_soak(int argc, char **argv);
 
 #endif

@@ -11,6 +11,8 @@ int main(int argc, char **argv)
         {"stops", "SIGSTOP for longer than others wait, and SIGCONT", chaos_stops},
         {"network", "packets that are lost, and partitions", chaos_network},
         {"disk", "a full disk under the checkpoints", chaos_disk},
+        {"clients", "many clients of one server at once", chaos_clients},
+        {"soak", "a long run whose processes keep their size", chaos_soak},
     };
     setenv("ANTHILL_SOURCE_DIR", CHAOS_SOURCE_DIR, 0);
     setenv("ANTHILL_BIN_DIR", CHAOS_BIN_DIR, 0);

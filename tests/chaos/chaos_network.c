@@ -85,11 +85,12 @@ static bool make_network(void)
 /* So many of a hundred packets that arrive in the namespace over the link are lost. */
 static void lose(struct chaos_run *run, const char *space, unsigned percent)
 {
+    char random[32] = "";
+    if (percent < 100) snprintf(random, sizeof random, "numgen random mod 100 '<' %u", percent);
     bool done = shell("ip netns exec %s nft flush chain inet chaos arriving", space);
     if (done && percent > 0)
-        done = shell("ip netns exec %s nft add rule inet chaos arriving iif link0 numgen random "
-                     "mod 100 '<' %u drop",
-                     space, percent);
+        done = shell("ip netns exec %s nft add rule inet chaos arriving iif link0 %s drop", space,
+                     random);
     if (!done) chaos_fail(run, "no rule for packets in %s", space);
     chaos_say(run, "%u %% of what arrives at the %s is lost", percent,
               space == network.servers ? "servers" : "workers");
@@ -259,7 +260,13 @@ int chaos_network(int argc, char **argv)
     }
     static struct chaos_run run;
     struct chaos_options chaos = {
-        .seed = 1, .servers = SERVERS, .workers = WORKERS, .replicas = 2, .epochs = 100};
+        .seed = 1,
+        .servers = SERVERS,
+        .workers = WORKERS,
+        .replicas = 2,
+        /* A step takes half a second where a fifth of all packets is lost. */
+        .epochs = options.loss > 10 ? 15 : 60,
+    };
     chaos_run_prepare(&run, &chaos);
     run.status_prefix = network.server_prefix;
     start_members(&run);
