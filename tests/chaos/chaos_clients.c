@@ -176,7 +176,7 @@ static void connect_crowd(struct chaos_run *run, struct crowd *crowd)
     if (file_read_all(path, 4096, &endpoint, &bytes, NULL) != STATUS_OK)
         chaos_fail(run, "%s cannot be read", path);
     endpoint[strcspn(endpoint, "\n")] = '\0';
-    unsigned processes = 0, files = 0, connected = 0;
+    unsigned processes = 0, files = 0;
     for (unsigned first = 0; first < crowd->count; first += PER_PROCESS, processes++) {
         unsigned left = crowd->count - first;
         pid_t pid = fork();
@@ -197,7 +197,7 @@ static void connect_crowd(struct chaos_run *run, struct crowd *crowd)
             chaos_nap(0.1);
         }
     }
-    connected = atomic_load(&crowd->connected);
+    unsigned connected = atomic_load(&crowd->connected);
     if (bad > 0)
         chaos_fail(run, "%u processes of clients failed; %u clients connected", bad, connected);
     chaos_say(run,

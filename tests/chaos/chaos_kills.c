@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include "chaos_run.h"
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/program.h"
 #include "common/rng.h"
 
 enum { RUNS_MAX = 1000, VICTIMS = 3 };
@@ -153,6 +155,7 @@ static unsigned run_all(const struct kills_options *options, struct kills_result
             pid_t pid = fork();
             CHECK(pid >= 0);
             if (pid == 0) {
+                prctl(PR_SET_PDEATHSIG, SIGTERM);
                 run_once(options->seed + started, options, &results[started]);
                 exit(0);
             }
@@ -161,7 +164,10 @@ static unsigned run_all(const struct kills_options *options, struct kills_result
             continue;
         }
         int wait_status;
-        CHECK(wait(&wait_status) > 0);
+        if (wait(&wait_status) < 0) {
+            if (program_stop_requested()) exit(1);
+            continue;
+        }
         running--;
         failed += !WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != 0;
     }

@@ -11,6 +11,7 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/program.h"
 #include "common/rng.h"
 #include "common/text.h"
 
@@ -19,6 +20,9 @@
 #define HOLD_AT          0.8 /* of the run's progress */
 
 enum { NODES = 600, EDGES_PER_NODE = 4, FEATURES = 8, EPOCHS = 250 };
+
+/* The run that this process does, to be ended with it. */
+static struct chaos_run *current;
 
 /* ---- saying -------------------------------------------------------------------------------------
  */
@@ -61,6 +65,7 @@ void chaos_fail(struct chaos_run *run, const char *format, ...)
 
 void chaos_nap(double seconds)
 {
+    if (program_stop_requested() && current != NULL) chaos_fail(current, "asked to stop");
     poll(NULL, 0, (int)(seconds * 1e3));
 }
 
@@ -128,6 +133,7 @@ static void write_config(struct chaos_run *run)
 void chaos_run_prepare(struct chaos_run *run, const struct chaos_options *options)
 {
     *run = (struct chaos_run){.options = *options, .started_ns = clock_now_ns()};
+    current = run;
     char folder[64];
     snprintf(run->folder, sizeof run->folder, "%s",
              options->folder != NULL ? options->folder : temporary_folder(folder));
