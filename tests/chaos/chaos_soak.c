@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "chaos_command.h"
 #include "chaos_run.h"
@@ -36,7 +37,7 @@ static double resident_bytes(struct chaos_run *run, const char *role)
     if (file == NULL || fscanf(file, "%*d %ld", &pages) != 1)
         chaos_fail(run, "%s is not there any more", role);
     fclose(file);
-    return (double)pages * 4096;
+    return (double)pages * (double)sysconf(_SC_PAGESIZE);
 }
 
 /* Least squares: bytes a second. */
