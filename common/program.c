@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sysexits.h>
 
 #if defined(ANTHILL_JEMALLOC)
@@ -45,6 +46,15 @@ static void signals_setup(void)
     CHECK(sigaction(SIGINT, &stop, NULL) == 0);
     CHECK(sigaction(SIGTERM, &stop, NULL) == 0);
     CHECK(sigaction(SIGPIPE, &ignore, NULL) == 0);
+}
+
+/* Each connection is an open file, and shells give a soft limit of 1,024. */
+static void open_files_setup(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 #if defined(ANTHILL_JEMALLOC)
@@ -138,6 +148,7 @@ int program_main(const char *name, const char *purpose, const struct program_com
         fprintf(stderr, "%s: malloc is not jemalloc's; is another allocator preloaded?\n", name);
         return EX_SOFTWARE;
     }
+    open_files_setup();
     signals_setup();
     snprintf(version, sizeof version, "%s %s (%s, kernels %s, OpenBLAS %s)", name, ANTHILL_VERSION,
              program_allocator(), kernel_clones_name(), blas_family());

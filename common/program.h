@@ -16,8 +16,9 @@ struct program_command {
 };
 
 /* main() of a program: checks jemalloc and BLAS, sets up signals (SIGINT and SIGTERM ask to stop,
- * SIGPIPE is ignored), handles --help and --version, finds the subcommand and runs it. An unknown
- * one is reported with those that exist; exit code 64. argp's own usage errors exit with 64 too. */
+ * SIGPIPE is ignored), raises the soft limit of open files to the hard one, handles --help and
+ * --version, finds the subcommand and runs it. An unknown one is reported with those that exist;
+ * exit code 64. argp's own usage errors exit with 64 too. */
 int program_main(const char *name, const char *purpose, const struct program_command *commands,
                  size_t command_count, int argc, char **argv);
 

@@ -94,6 +94,12 @@ void coordinator_checkpoints_abandon(struct turn *turn, const char *why)
     fail(turn, pending.step, pending.reason, why);
 }
 
+void coordinator_checkpoints_spoiled(struct turn *turn, const char *why)
+{
+    coordinator_checkpoints_abandon(turn, why);
+    turn->coordinator->checkpoint_due_ns = turn->now_ns;
+}
+
 /* The step that the next one may build on; 0: it is due to be of all rows. */
 static uint64_t choose_base(const struct coordinator *coordinator)
 {

@@ -339,6 +339,8 @@ void coordinator_checkpoints_order(struct turn *turn, enum checkpoint_reason rea
 void coordinator_checkpoints_done(struct turn *turn, const struct message *message);
 void coordinator_checkpoints_tick(struct turn *turn);
 void coordinator_checkpoints_abandon(struct turn *turn, const char *why);
+/* The same when a server is gone: the next one is due as soon as all are there. */
+void coordinator_checkpoints_spoiled(struct turn *turn, const char *why);
 void coordinator_checkpoints_damaged(struct turn *turn, const uint64_t *steps, size_t count,
                                      const char *text);
 /* The step that a shard starts from; 0: none was ever complete. False: all are damaged. */

@@ -100,7 +100,7 @@ static bool fail_over(struct turn *turn, uint32_t index)
     const struct thread_entry *backup = backup_of(coordinator, index);
     if (backup == NULL || !shard->complete || !is_there(backup)) return false;
     if (coordinator->pending.step != 0 && !shard->report.reported)
-        coordinator_checkpoints_abandon(turn, "a server died while it was written");
+        coordinator_checkpoints_spoiled(turn, "a server died while it was written");
     shard->silence_ns = turn->now_ns - primary->alive_ns;
     shard->decision_ns = turn->now_ns - primary->dead_since_ns;
     shard->failovers++;

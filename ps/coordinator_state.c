@@ -312,6 +312,8 @@ static enum status scalars_in(struct coordinator *coordinator,
     coordinator->ended_ns = state->ended_ns;
     coordinator->seeds_total = state->seeds_total;
     coordinator->seeds_at_checkpoint = state->seeds_at_checkpoint;
+    /* When the last one was is not known by this clock. */
+    coordinator->checkpoint_due_ns = coordinator->began_ns;
     coordinator->workers_lost = state->workers_lost;
     coordinator->servers_restarted = state->servers_restarted;
     coordinator->checkpoints_failed = state->checkpoints_failed;

@@ -179,7 +179,7 @@ static void begin_incarnation(struct turn *turn, struct thread_entry *thread,
     if (coordinator_replicas_process_gone(turn, (uint32_t)(thread - coordinator->threads)))
         coordinator_shards_map_changed(turn);
     if (coordinator->pending.step != 0 && coordinator_shards_serves(coordinator, thread))
-        coordinator_checkpoints_abandon(turn, "a server restarted while it was written");
+        coordinator_checkpoints_spoiled(turn, "a server restarted while it was written");
 }
 
 static void become_ready(struct turn *turn, struct thread_entry *thread)

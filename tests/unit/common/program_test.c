@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/blas.h"
@@ -51,11 +52,23 @@ static int run_wait(int argc, char **argv)
     return 0;
 }
 
+static int run_files(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 70;
+    printf("%s\n", limit.rlim_cur == limit.rlim_max ? "as many as can be" : "fewer");
+    return 0;
+}
+
 static int main_as_program(int argc, char **argv)
 {
-    static const struct program_command commands[] = {
-        {"add", "adds", run_add}, {"fail", "fails", run_fail}, {"wait", "waits", run_wait}};
-    return program_main("anthill-test", "Tests.", commands, 3, argc, argv);
+    static const struct program_command commands[] = {{"add", "adds", run_add},
+                                                      {"fail", "fails", run_fail},
+                                                      {"wait", "waits", run_wait},
+                                                      {"files", "says", run_files}};
+    return program_main("anthill-test", "Tests.", commands, 4, argc, argv);
 }
 
 /* Runs the program with up to two arguments. */
@@ -98,7 +111,7 @@ static void wrong_command_lines_exit_with_64(void **state)
 {
     (void)state;
     expect(NULL, NULL, 64, "", "Usage: anthill-test COMMAND");
-    expect("sub", NULL, 64, "", "unknown command 'sub'; commands are add, fail, wait");
+    expect("sub", NULL, 64, "", "unknown command 'sub'; commands are add, fail, wait, files");
     expect("add", "--nonsense", 64, "", "anthill-test add: unrecognized option '--nonsense'");
 }
 
@@ -150,6 +163,18 @@ static void the_instruction_set_of_the_kernels_is_named(void **state)
     assert_int_equal(run(&process, "--version", NULL), 0);
     expect_chosen(process.out, "kernels ");
     process_deinit(&process);
+}
+
+static void the_soft_limit_of_open_files_is_raised(void **state)
+{
+    (void)state;
+    struct rlimit before, low;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    low = before;
+    low.rlim_cur = 64;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    expect("files", NULL, 0, "as many as can be", "");
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
 static void signals_ask_to_stop(void **state)
@@ -238,6 +263,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(help_and_version_are_answered_on_standard_output),
         cmocka_unit_test(a_failure_is_told_with_the_programs_name),
         cmocka_unit_test(the_instruction_set_of_the_kernels_is_named),
+        cmocka_unit_test(the_soft_limit_of_open_files_is_raised),
         cmocka_unit_test(signals_ask_to_stop),
         cmocka_unit_test(the_widest_kernels_are_taken_without_being_asked),
         cmocka_unit_test(a_family_that_the_user_chose_stands_and_a_slow_one_is_told),

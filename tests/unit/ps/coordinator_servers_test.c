@@ -183,9 +183,36 @@ static void an_order_names_the_last_step_that_is_complete(void **state)
     assert_int_equal(fixture_shard_beat(fixture, 1, 1001)->shard_order->checkpoint_base, 1);
     fixture_checkpoint_done(fixture, 0, 2, STATUS_IO);
     until_next_order(fixture, session);
-    const Anthill__ShardOrder *order = fixture_order(fixture, 1);
+    const Anthill__ShardOrder *order = fixture_shard_beat(fixture, 1, 1001)->shard_order;
     assert_int_equal(order->checkpoint_step, 3);
     assert_int_equal(order->checkpoint_base, 1);
+}
+
+/* What a server's death may take with it grows until a checkpoint is complete. */
+static void a_spoiled_checkpoint_is_ordered_again_when_the_server_is_back(void **state)
+{
+    struct fixture *fixture = fixture_with_checkpoints(state);
+    uint64_t session = fixture_join(fixture, 1, 100);
+    until_next_order(fixture, session);
+    assert_int_equal(fixture_order(fixture, 1)->checkpoint_step, 1);
+    uint64_t lease = fixture_lease(fixture, 1, session).lease;
+    assert_true(fixture_done(fixture, 1, session, lease, NULL, 0));
+    fixture_start_server(fixture, 1, 2001);
+    assert_int_equal(fixture->abandoned, 1);
+    fixture_tick(fixture, 10 * MS);
+    assert_int_equal(fixture_shard_beat(fixture, 1, 2001)->shard_order->checkpoint_step, 2);
+}
+
+static void a_restarted_coordinator_does_not_put_a_checkpoint_off(void **state)
+{
+    struct fixture *fixture = fixture_with_checkpoints(state);
+    uint64_t session = fixture_join(fixture, 1, 100);
+    uint64_t lease = fixture_lease(fixture, 1, session).lease;
+    assert_true(fixture_done(fixture, 1, session, lease, NULL, 0));
+    fixture_tick(fixture, 9 * S);
+    fixture_restart(fixture);
+    fixture_tick(fixture, 1 * S);
+    assert_int_equal(fixture_shard_beat(fixture, 1, 1001)->shard_order->checkpoint_step, 1);
 }
 
 static void what_kept_steps_build_on_stays_and_may_be_restored(void **state)
@@ -260,6 +287,8 @@ int main(void)
         FIXTURE_TEST(a_periodic_checkpoint_does_not_stop_leases),
         FIXTURE_TEST(a_server_that_restarts_spoils_the_checkpoint_under_way),
         FIXTURE_TEST(an_order_names_the_last_step_that_is_complete),
+        FIXTURE_TEST(a_spoiled_checkpoint_is_ordered_again_when_the_server_is_back),
+        FIXTURE_TEST(a_restarted_coordinator_does_not_put_a_checkpoint_off),
         FIXTURE_TEST(what_kept_steps_build_on_stays_and_may_be_restored),
         FIXTURE_TEST(one_step_in_eight_builds_on_none),
         FIXTURE_TEST(a_checkpoint_takes_as_long_as_it_grows),
