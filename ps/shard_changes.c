@@ -197,6 +197,7 @@ void shard_set_copy(struct shard *shard, bool copy, struct outbox *outbox)
     for (uint32_t i = 0; i < shard->sessions.count; i++) {
         shard_memory_close(shard, &shard->sessions.items[i]);
         shard->sessions.items[i].open = false;
+        shard->sessions.items[i].seen_ns = 0; /* they talk to the other one from here on */
     }
 }
 

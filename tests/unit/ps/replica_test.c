@@ -19,6 +19,7 @@ struct pair {
     struct spec_fixture specs[TABLES];
     struct rng rng;
     uint64_t now_ns, sequence[3], lost_percent;
+    uint64_t idle_ns;  /* after which sessions are forgotten */
     uint64_t answered; /* replies to clients */
 };
 
@@ -80,15 +81,16 @@ static void settle(struct pair *pair)
 
 static void create(struct pair *pair, unsigned which)
 {
-    const struct replica_options options = {
-        .shard = {.server = which, .incarnation = incarnations[which], .session_idle_ns = 1000000},
-        .index = 3};
+    const struct replica_options options = {.shard = {.server = which,
+                                                      .incarnation = incarnations[which],
+                                                      .session_idle_ns = pair->idle_ns},
+                                            .index = 3};
     assert_int_equal(replica_create(&pair->replicas[which], &options), STATUS_OK);
 }
 
 static void pair_init(struct pair *pair, uint64_t seed)
 {
-    *pair = (struct pair){.now_ns = 5, .rng = rng_make(seed)};
+    *pair = (struct pair){.now_ns = 5, .rng = rng_make(seed), .idle_ns = MS};
     create(pair, 0);
     create(pair, 1);
     fixture_sparse(&pair->specs[0], "plain", 4, SGD);
@@ -486,6 +488,56 @@ static void a_drained_primary_becomes_a_backup_without_a_copy(void **state)
     pair_deinit(&pair);
 }
 
+/* The shard goes to the other one, which has all of it, and later back. */
+static void a_copy_that_is_promoted_late_forgets_neither_sessions_nor_rows(void **state)
+{
+    (void)state;
+    const uint64_t late_ns = 1000 * 1000 * MS, idle_ns = 600 * 1000 * MS;
+    struct pair pair;
+    pair_init(&pair, 1);
+    pair.idle_ns = idle_ns;
+    replica_destroy(pair.replicas[0]);
+    replica_destroy(pair.replicas[1]);
+    create(&pair, 0);
+    create(&pair, 1);
+    pair.specs[1].spec.admit_after = 0;
+    pair.specs[1].spec.evict_seconds = 60;
+    begin_pair(&pair, 1);
+    hello(&pair, 0, 1);
+    replica_tick(pair.replicas[0], pair.now_ns, &pair.clients);
+    const uint64_t keys[2] = {7, 8};
+    pull(&pair, 0, 1, 1, keys, 2);
+    replica_freeze(pair.replicas[0]);
+    settle(&pair);
+    replica_serve(pair.replicas[1], 2, &pair.clients);
+    replica_set_backup(pair.replicas[1], 2, incarnations[0], true, &pair.clients);
+    replica_follow(pair.replicas[0], 2, incarnations[1]);
+    hello(&pair, 1, 1);
+    for (uint64_t i = 1; i <= 50; i++) {
+        const float grads[6] = {1, 1, 1, 1, 1, 1};
+        pair.now_ns += late_ns / 50;
+        push(&pair, 1, 1, i, 1, 0, keys, 2, grads, 6);
+        replica_tick(pair.replicas[1], pair.now_ns, &pair.clients);
+        settle(&pair);
+    }
+    assert_equal_copies(&pair);
+    replica_serve(pair.replicas[0], 3, &pair.clients);
+    for (unsigned i = 0; i < 100; i++)
+        replica_tick(pair.replicas[0], pair.now_ns += MS, &pair.clients);
+    assert_int_equal(table_row_count(shard_table(replica_shard(pair.replicas[0]), 1)), 2);
+    struct shard_stats stats;
+    shard_stats(replica_shard(pair.replicas[0]), &stats);
+    assert_int_equal(stats.sessions, 1);
+    /* From here on they are as old as they are. */
+    pair.now_ns += late_ns;
+    for (unsigned i = 0; i < 100; i++)
+        replica_tick(pair.replicas[0], pair.now_ns += MS, &pair.clients);
+    assert_int_equal(table_row_count(shard_table(replica_shard(pair.replicas[0]), 1)), 0);
+    shard_stats(replica_shard(pair.replicas[0]), &stats);
+    assert_int_equal(stats.sessions, 0);
+    pair_deinit(&pair);
+}
+
 static void a_copy_that_stands_elsewhere_is_lost_and_replies_wait(void **state)
 {
     (void)state;
@@ -612,6 +664,7 @@ int main(void)
         cmocka_unit_test(a_promoted_copy_has_what_was_acknowledged_and_knows_repeats),
         cmocka_unit_test(a_primary_that_was_replaced_is_refused),
         cmocka_unit_test(a_drained_primary_becomes_a_backup_without_a_copy),
+        cmocka_unit_test(a_copy_that_is_promoted_late_forgets_neither_sessions_nor_rows),
         cmocka_unit_test(a_copy_that_stands_elsewhere_is_lost_and_replies_wait),
         cmocka_unit_test(changes_that_make_no_sense_are_refused),
         cmocka_unit_test(a_large_change_is_taken_whole),
