@@ -1,6 +1,7 @@
 /* A primary and its backup over a link that may lose, repeat and reorder what it carries. */
 #include "ps/replica.h"
 
+#include "ps/gradient_ages.h"
 #include "tests/unit/ps/ps_fixture.h"
 
 #define MS       UINT64_C(1000000)
@@ -19,8 +20,9 @@ struct pair {
     struct spec_fixture specs[TABLES];
     struct rng rng;
     uint64_t now_ns, sequence[3], lost_percent;
-    uint64_t idle_ns;  /* after which sessions are forgotten */
-    uint64_t answered; /* replies to clients */
+    uint64_t idle_ns;   /* after which sessions are forgotten */
+    uint64_t pulled_ns; /* what pushes say of the pull before */
+    uint64_t answered;  /* replies to clients */
 };
 
 static const uint64_t incarnations[2] = {100, 200};
@@ -169,6 +171,7 @@ static void push(struct pair *pair, unsigned primary, uint64_t session, uint64_t
     body.key_count = count;
     body.clock = clock;
     body.rate_scale = 1;
+    body.pulled_ns = pair->pulled_ns;
     Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
     envelope.session = session;
     envelope.sequence = sequence;
@@ -538,6 +541,31 @@ static void a_copy_that_is_promoted_late_forgets_neither_sessions_nor_rows(void 
     pair_deinit(&pair);
 }
 
+/* Times and updates of what is summed are the primary's own: they are not a later one's. */
+static void a_primary_that_becomes_a_copy_forgets_how_old_gradients_were(void **state)
+{
+    (void)state;
+    struct pair pair;
+    pair_init(&pair, 1);
+    begin_pair(&pair, 1);
+    hello(&pair, 0, 1);
+    advance(&pair, 0, 1, 1, 0, false);
+    const uint64_t key = 7;
+    const float grads[2] = {1, 1};
+    pair.pulled_ns = 3;
+    push(&pair, 0, 1, 2, 2, 0, &key, 1, grads, 2);
+    const struct gradient_ages *ages = shard_table_ages(replica_shard(pair.replicas[0]), 2);
+    assert_int_equal(ages->held_count, 1);
+    replica_freeze(pair.replicas[0]);
+    settle(&pair);
+    replica_serve(pair.replicas[1], 2, &pair.clients);
+    replica_set_backup(pair.replicas[1], 2, incarnations[0], true, &pair.clients);
+    replica_follow(pair.replicas[0], 2, incarnations[1]);
+    settle(&pair);
+    assert_int_equal(ages->held_count, 0);
+    pair_deinit(&pair);
+}
+
 static void a_copy_that_stands_elsewhere_is_lost_and_replies_wait(void **state)
 {
     (void)state;
@@ -665,6 +693,7 @@ int main(void)
         cmocka_unit_test(a_primary_that_was_replaced_is_refused),
         cmocka_unit_test(a_drained_primary_becomes_a_backup_without_a_copy),
         cmocka_unit_test(a_copy_that_is_promoted_late_forgets_neither_sessions_nor_rows),
+        cmocka_unit_test(a_primary_that_becomes_a_copy_forgets_how_old_gradients_were),
         cmocka_unit_test(a_copy_that_stands_elsewhere_is_lost_and_replies_wait),
         cmocka_unit_test(changes_that_make_no_sense_are_refused),
         cmocka_unit_test(a_large_change_is_taken_whole),
