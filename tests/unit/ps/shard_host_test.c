@@ -339,6 +339,25 @@ static void a_request_goes_to_the_shard_that_it_names(void **state)
     }
 }
 
+static void sessions_that_expire_are_counted(void **state)
+{
+    struct hosting *hosting = *state;
+    serve(hosting);
+    Anthill__Hello body = ANTHILL__HELLO__INIT;
+    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+    envelope.body_case = ANTHILL__ENVELOPE__BODY_HELLO;
+    envelope.hello = &body;
+    envelope.session = 5;
+    envelope.map_version = 4;
+    struct message message = {.peer = 3, .envelope = &envelope};
+    shard_host_handle(hosting->host, hosting->now_ns, &message, &hosting->output);
+    (void)turn(hosting, 601 * SECOND_NS);
+    struct shard_stats stats;
+    shard_host_stats(hosting->host, &stats);
+    assert_int_equal(stats.sessions, 0);
+    assert_int_equal(stats.sessions_expired, 1);
+}
+
 static void a_stop_ends_it_well(void **state)
 {
     struct hosting *hosting = *state;
@@ -367,6 +386,7 @@ int main(void)
         TEST(an_order_to_restore_without_its_own_entry_ends_it),
         TEST(a_checkpoint_is_reported_again_when_its_order_comes_again),
         TEST(a_request_goes_to_the_shard_that_it_names),
+        TEST(sessions_that_expire_are_counted),
         TEST(a_stop_ends_it_well),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
