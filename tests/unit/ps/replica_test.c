@@ -645,6 +645,53 @@ static void changes_that_make_no_sense_are_refused(void **state)
     pair_deinit(&pair);
 }
 
+/* Each of them fits a Hello; all of them are too long for one message. */
+static void a_new_copy_gets_tables_however_long_their_specs_are(void **state)
+{
+    (void)state;
+    enum { LONG_TABLES = 3, TENSORS = 3000, NAME = 250 };
+    struct pair pair;
+    pair_init(&pair, 1);
+    replica_serve(pair.replicas[0], 1, &pair.clients);
+    Anthill__TensorSpec *tensors = calloc(TENSORS, sizeof *tensors);
+    Anthill__TensorSpec **pointers = calloc(TENSORS, sizeof(void *));
+    char *names = malloc(TENSORS * (NAME + 1));
+    for (unsigned i = 0; i < TENSORS; i++) {
+        anthill__tensor_spec__init(&tensors[i]);
+        tensors[i].name = names + (size_t)i * (NAME + 1);
+        tensors[i].rows = tensors[i].cols = 1;
+        sprintf(tensors[i].name, "%0*u", NAME, i);
+        pointers[i] = &tensors[i];
+    }
+    for (unsigned i = 0; i < LONG_TABLES; i++) {
+        struct spec_fixture spec = {0};
+        const char *table_names[LONG_TABLES] = {"first", "second", "third"};
+        fixture_dense(&spec, table_names[i], SGD);
+        spec.spec.tensors = pointers;
+        spec.spec.n_tensors = TENSORS;
+        Anthill__TableSpec *tables[1] = {&spec.spec};
+        Anthill__Hello hello = ANTHILL__HELLO__INIT;
+        hello.n_tables = 1;
+        hello.tables = tables;
+        Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+        envelope.session = 1;
+        envelope.body_case = ANTHILL__ENVELOPE__BODY_HELLO;
+        envelope.hello = &hello;
+        assert_true(anthill__envelope__get_packed_size(&envelope) < WIRE_HEADER_BYTES_MAX);
+        handle(&pair, 0, &envelope, NULL, 0, NULL, 0);
+        assert_int_equal(last_reply(&pair)->body_case, ANTHILL__ENVELOPE__BODY_HELLO_REPLY);
+    }
+    begin_pair(&pair, 2);
+    settle(&pair);
+    assert_true(view_of(&pair, 0).backup_complete);
+    assert_int_equal(shard_table_count(replica_shard(pair.replicas[1])), LONG_TABLES);
+    assert_equal_copies(&pair);
+    free(tensors);
+    free(pointers);
+    free(names);
+    pair_deinit(&pair);
+}
+
 /* A push whose rows fill more than one message is there whole or not at all. */
 static void a_large_change_is_taken_whole(void **state)
 {
@@ -696,6 +743,7 @@ int main(void)
         cmocka_unit_test(a_primary_that_becomes_a_copy_forgets_how_old_gradients_were),
         cmocka_unit_test(a_copy_that_stands_elsewhere_is_lost_and_replies_wait),
         cmocka_unit_test(changes_that_make_no_sense_are_refused),
+        cmocka_unit_test(a_new_copy_gets_tables_however_long_their_specs_are),
         cmocka_unit_test(a_large_change_is_taken_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
