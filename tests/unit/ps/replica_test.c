@@ -596,6 +596,75 @@ static void a_copy_that_stands_elsewhere_is_lost_and_replies_wait(void **state)
     pair_deinit(&pair);
 }
 
+/* Both sides live, but no message passes between them. */
+static void a_backup_that_answers_nothing_is_lost(void **state)
+{
+    (void)state;
+    struct pair pair;
+    pair_init(&pair, 1);
+    begin_pair(&pair, 1);
+    hello(&pair, 0, 1);
+    settle(&pair);
+    pair.now_ns += 60 * 1000 * MS; /* there was nothing to say */
+    step(&pair, 0);
+    pair.answered = 0;
+    push_one(&pair, 0, 1, 9, 1);
+    pair.lost_percent = 100;
+    for (unsigned i = 0; i < 40; i++) {
+        assert_false(view_of(&pair, 0).backup_lost);
+        pair.now_ns += 100 * MS;
+        step(&pair, 0);
+    }
+    for (unsigned i = 0; i < 20; i++) {
+        pair.now_ns += 100 * MS;
+        step(&pair, 0);
+    }
+    assert_true(view_of(&pair, 0).backup_lost);
+    assert_false(view_of(&pair, 0).backup_complete);
+    assert_int_equal(pair.answered, 0);
+    unsigned before = pair.clients.count;
+    replica_set_backup(pair.replicas[0], 2, 0, false, &pair.clients);
+    assert_int_equal(pair.clients.count - before, 1);
+    pair_deinit(&pair);
+}
+
+/* It says that it has each part of a change that it cannot take yet. */
+static void a_backup_that_gets_a_large_change_slowly_is_not_lost(void **state)
+{
+    (void)state;
+    enum { KEYS = 50000, DIM = 128 };
+    struct pair pair;
+    pair_init(&pair, 1);
+    pair.specs[0].spec.dim = DIM;
+    begin_pair(&pair, 1);
+    hello(&pair, 0, 1);
+    settle(&pair);
+    uint64_t *keys = malloc(KEYS * sizeof *keys);
+    float *grads = calloc((size_t)KEYS * DIM, sizeof *grads);
+    for (unsigned i = 0; i < KEYS; i++)
+        keys[i] = i;
+    push(&pair, 0, 1, 1, 0, 0, keys, KEYS, grads, (size_t)KEYS * DIM);
+    step(&pair, 0);
+    assert_true(pair.to[1].count >= 6);
+    while (pair.to[1].count > 0) {
+        step(&pair, 1);
+        pair.now_ns += 2000 * MS;
+        while (pair.to[0].count > 0) {
+            struct message message = link_take(&pair, 0);
+            replica_answered(pair.replicas[0], pair.now_ns, message.envelope->replicate_reply,
+                             &pair.clients);
+            wire_message_deinit(&message);
+        }
+        replica_turn(pair.replicas[0], pair.now_ns, &pair.out);
+        outbox_clear(&pair.out); /* it is on its way already */
+    }
+    assert_false(view_of(&pair, 0).backup_lost);
+    assert_true(view_of(&pair, 0).backup_complete);
+    free(keys);
+    free(grads);
+    pair_deinit(&pair);
+}
+
 static void changes_that_make_no_sense_are_refused(void **state)
 {
     (void)state;
@@ -742,6 +811,8 @@ int main(void)
         cmocka_unit_test(a_copy_that_is_promoted_late_forgets_neither_sessions_nor_rows),
         cmocka_unit_test(a_primary_that_becomes_a_copy_forgets_how_old_gradients_were),
         cmocka_unit_test(a_copy_that_stands_elsewhere_is_lost_and_replies_wait),
+        cmocka_unit_test(a_backup_that_answers_nothing_is_lost),
+        cmocka_unit_test(a_backup_that_gets_a_large_change_slowly_is_not_lost),
         cmocka_unit_test(changes_that_make_no_sense_are_refused),
         cmocka_unit_test(a_new_copy_gets_tables_however_long_their_specs_are),
         cmocka_unit_test(a_large_change_is_taken_whole),
