@@ -9,6 +9,8 @@
 #define KEYS_MAX    65536u
 #define FLOATS_MAX  (UINT64_C(1) << 20)
 #define CHANGES_MAX 2048u
+#define SPECS_BYTES_MAX                                                                            \
+    (WIRE_HEADER_BYTES_MAX / 2) /* of tables; CHANGES_MAX other changes have room beside them */
 
 #define KEYS_MIN   64u
 #define FLOATS_MIN 1024u
@@ -40,6 +42,7 @@ static void drop_message(struct change_log *log)
     frame_release(&log->keys);
     frame_release(&log->floats);
     log->change_count = log->key_count = 0;
+    log->spec_bytes = 0;
     log->float_count = 0;
 }
 
@@ -126,7 +129,10 @@ uint64_t change_log_close(struct change_log *log)
 
 static Anthill__Change *add_change(struct change_log *log, const Anthill__Change *change)
 {
-    if (log->change_count == CHANGES_MAX) ship(log, true);
+    size_t bytes = change->spec != NULL ? anthill__table_spec__get_packed_size(change->spec) : 0;
+    bool too_long = log->change_count > 0 && log->spec_bytes + bytes > SPECS_BYTES_MAX;
+    if (log->change_count == CHANGES_MAX || too_long) ship(log, true);
+    log->spec_bytes += bytes;
     if (log->change_count == log->change_capacity) {
         uint32_t capacity = log->change_capacity == 0 ? 16 : log->change_capacity * 2;
         log->changes = realloc(log->changes, capacity * sizeof *log->changes);

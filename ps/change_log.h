@@ -35,6 +35,7 @@ struct change_log {
     struct frame keys, floats; /* of some size; so much of them is filled: */
     uint32_t key_count;
     uint64_t float_count;
+    size_t spec_bytes;                          /* of the tables in it */
     bool grouped;                               /* messages of this group are there already */
     uint64_t continues_stream, continues_index; /* for the message of index 1 */
 };

@@ -257,7 +257,7 @@ static bool hear_primary(struct turn *turn, uint32_t index, const Anthill__Repli
     bool known = map_version >= shard->since && map_version <= coordinator->map_version;
     if (backup == NULL || !known || state->backup_incarnation != backup->incarnation) return false;
     if (state->backup_lost) {
-        drop_backup(turn, index, "its copy is of no use");
+        drop_backup(turn, index, "the primary says that its copy is of no use");
         return true;
     }
     if (state->backup_complete != shard->complete) {

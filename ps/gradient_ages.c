@@ -89,3 +89,8 @@ void gradient_ages_release(struct gradient_ages *ages, uint64_t clock, uint64_t 
     }
     ages->updates = after;
 }
+
+void gradient_ages_forget(struct gradient_ages *ages)
+{
+    ages->held_count = 0;
+}

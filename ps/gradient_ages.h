@@ -63,5 +63,7 @@ void gradient_ages_hold(struct gradient_ages *ages, const struct gradient_origin
 /* The sums of `count` clocks, all below `clock`, were applied. */
 void gradient_ages_release(struct gradient_ages *ages, uint64_t clock, uint64_t count,
                            uint64_t now_ns);
+/* What is held is applied by another shard, by whose numbers and clock its ages would be. */
+void gradient_ages_forget(struct gradient_ages *ages);
 
 #endif

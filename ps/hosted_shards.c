@@ -211,6 +211,7 @@ void hosted_shards_stats(const struct hosted_shards *hosted, struct shard_stats 
         stats->refused += one.refused;
         stats->waiting_pulls += one.waiting_pulls;
         stats->memories += one.memories;
+        stats->sessions_expired += one.sessions_expired;
         if (one.sessions > stats->sessions) stats->sessions = one.sessions;
         if (one.trainers > stats->trainers) stats->trainers = one.trainers;
         if (one.clock_min < stats->clock_min) stats->clock_min = one.clock_min;

@@ -9,7 +9,8 @@
 #include "ps/change_log.h"
 
 #define MS        UINT64_C(1000000)
-#define RESEND_NS (500 * MS) /* without an acknowledgement */
+#define RESEND_NS (500 * MS)  /* without an acknowledgement */
+#define SILENT_NS (5000 * MS) /* then the backup cannot be reached, though it may live */
 #define UNACKNOWLEDGED_MAX                                                                         \
     (UINT64_C(64) << 20)                     /* bytes; beyond, requests that change are refused */
 #define COPY_AHEAD_BYTES (UINT64_C(8) << 20) /* rows are copied while less is on its way */
@@ -23,7 +24,8 @@ enum copy_phase {
     COPY_ROWS_GO, /* rows are on their way */
     COPY_SENT,    /* all have been sent */
     COPY_DONE,    /* all have arrived */
-    COPY_LOST,    /* it is of no use; the coordinator, which may count on it, gives it up first */
+    COPY_LOST, /* it is of no use, or out of reach; the coordinator, which may count on it, gives it
+                  up first */
 };
 
 struct held_reply {
@@ -45,6 +47,7 @@ struct replica {
     uint64_t complete_index; /* of the message that says so */
     uint64_t sent;           /* messages up to this have gone */
     uint64_t progress_ns;    /* when the last one went or was acknowledged */
+    uint64_t silent_ns;      /* since when it has not answered; 0: it owes no answer */
     struct held_reply *held;
     uint32_t held_first, held_count, held_capacity; /* [first, count) */
     /* A backup, or one that has become primary and has changed nothing since: where its copy
@@ -182,7 +185,7 @@ static void begin_stream(struct replica *replica, uint64_t stream, bool offer)
     uint64_t map_version = shard_map_version(replica->shard);
     log->map_version = map_version > stream ? map_version : stream;
     replica->sent = 0;
-    replica->progress_ns = 0;
+    replica->progress_ns = replica->silent_ns = 0;
     replica->walk = (struct shard_walk){0};
     shard_log_changes(replica->shard, log);
     if (offer) {
@@ -360,6 +363,7 @@ void replica_answered(struct replica *replica, uint64_t now_ns,
 {
     struct change_log *log = &replica->log;
     if (replica->backup == 0 || reply->stream != log->stream) return;
+    replica->silent_ns = 0;
     if (reply->status != STATUS_OK) {
         hear_refusal(replica, reply);
         return;
@@ -392,6 +396,14 @@ uint64_t replica_turn(struct replica *replica, uint64_t now_ns, struct outbox *b
     if (replica->backup == 0 || replica->fenced || replica->phase == COPY_LOST) return UINT64_MAX;
     copy_rows(replica);
     bool waits = shipped(replica) > acknowledged(replica);
+    if (!waits) {
+        replica->silent_ns = 0;
+    } else if (replica->silent_ns == 0) {
+        replica->silent_ns = now_ns;
+    } else if (now_ns - replica->silent_ns >= SILENT_NS) {
+        replica->phase = COPY_LOST;
+        return UINT64_MAX;
+    }
     if (waits && replica->sent > acknowledged(replica) &&
         now_ns - replica->progress_ns >= RESEND_NS) {
         replica->sent = acknowledged(replica);
@@ -495,19 +507,22 @@ void replica_take(struct replica *replica, struct message *message, struct outbo
         return;
     }
     if (body->stream != replica->stream) {
-        if (body->index != 1) return; /* its first message is on its way */
+        if (body->index != 1) { /* its first message is on its way */
+            answer(message, 0, STATUS_OK, "", peers);
+            return;
+        }
         if (begin_copy(replica, body) != STATUS_OK) {
             answer(message, 0, STATUS_NOT_FOUND, "the copy stands elsewhere", peers);
             return;
         }
     }
     uint64_t next = replica->index + replica->group_count + 1;
-    if (body->index > next) return;
     struct error error = {0};
     enum status status = STATUS_OK;
     if (replica->broken) {
         status = error_set(&error, STATUS_CORRUPT, "the copy has not taken an earlier change");
     } else if (body->index == next && body->more) {
+        answer(message, replica->index, STATUS_OK, "", peers); /* so that it is known to live */
         keep(replica, message);
         return;
     } else if (body->index == next) {

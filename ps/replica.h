@@ -102,7 +102,7 @@ struct replica_view {
     enum replica_role role;
     uint64_t backup_incarnation; /* of a primary; 0: none */
     bool backup_complete;        /* it has all that is acknowledged */
-    bool backup_lost;            /* it says that its copy is of no use */
+    bool backup_lost;            /* it says that its copy is of no use, or says nothing */
     bool drained;                /* frozen, and the backup has all that there is */
     bool fenced;                 /* the backup says that another thread is primary */
     uint64_t shipped, acknowledged, unacknowledged_bytes, held;

@@ -190,13 +190,16 @@ void shard_set_copy(struct shard *shard, bool copy, struct outbox *outbox)
         return;
     }
     /* Rows of a copy change without a cut's knowledge. */
-    for (uint32_t i = 0; i < shard->table_count; i++)
+    for (uint32_t i = 0; i < shard->table_count; i++) {
         table_cut_abandon(shard->tables[i].table);
+        gradient_ages_forget(&shard->tables[i].ages);
+    }
     while (shard->waiting.count > 0)
         shard_drop_waiting(shard, shard->waiting.count - 1);
     for (uint32_t i = 0; i < shard->sessions.count; i++) {
         shard_memory_close(shard, &shard->sessions.items[i]);
         shard->sessions.items[i].open = false;
+        shard->sessions.items[i].seen_ns = 0; /* they talk to the other one from here on */
     }
 }
 

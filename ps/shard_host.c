@@ -361,9 +361,10 @@ static void follow(struct shard_host *host, const Anthill__Envelope *envelope,
             replica_sessions_gone(item->replica, order->sessions_gone,
                                   (uint32_t)order->n_sessions_gone, &output->clients);
         }
-        /* It stays frozen until a newer map: an older order that comes late changes nothing. */
-        bool current = envelope->map_version == hosted->map_version;
-        if (current && hands_over(order, item->index)) replica_freeze(item->replica);
+        /* It stays frozen until a newer map: an older order that comes late changes nothing. Under
+         * one that has yet to come this thread may serve another shard, or none. */
+        if (envelope->map_version != hosted->map_version) continue;
+        if (hands_over(order, item->index)) replica_freeze(item->replica);
         follow_checkpoint(host, item, order, output);
     }
 }

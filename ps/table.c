@@ -287,7 +287,7 @@ uint64_t table_scan_rows(const struct table *table, uint64_t cursor, struct row_
 
 void table_set_copy(struct table *table, bool copy)
 {
-    if (!table->dense) table->sparse.rows.unlimited = copy;
+    if (!table->dense) table_rows_set_copy(&table->sparse.rows, copy);
 }
 
 void table_event_stored(const struct table *table, const struct row_event *event, float *stored)

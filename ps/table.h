@@ -187,7 +187,9 @@ void table_event_stored(const struct table *table, const struct row_event *event
 uint64_t table_scan_rows(const struct table *table, uint64_t cursor, struct row_events *events,
                          uint32_t rows_max);
 
-/* A copy takes every row that it is given: rows_max and bytes_max are its primary's to keep. */
+/* A copy takes every row that it is given: rows_max and bytes_max are its primary's to keep. It
+ * does not know who reads its rows, so that its time stands still: rows grow no older before the
+ * first table_tick of a table that is none any more. */
 void table_set_copy(struct table *table, bool copy);
 
 void row_events_add(struct row_events *events, uint64_t key, const float *row,

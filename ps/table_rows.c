@@ -282,9 +282,15 @@ static void sweep_some(struct table_rows *rows)
     }
 }
 
+void table_rows_set_copy(struct table_rows *rows, bool copy)
+{
+    rows->unlimited = copy;
+    rows->begun_ns = 0; /* `now` goes on from where it is at the next tick */
+}
+
 void table_rows_tick(struct table_rows *rows, uint64_t now_ns)
 {
-    if (rows->begun_ns == 0) rows->begun_ns = now_ns;
+    if (rows->begun_ns == 0) rows->begun_ns = now_ns - rows->now * NS_PER_USE_UNIT;
     rows->now = (uint32_t)((now_ns - rows->begun_ns) / NS_PER_USE_UNIT);
     uint64_t turns = (rows->index.now.mask + 1) / (SCAN_ENTRIES / 4) + 1;
     uint64_t pushes = rows->stamp - rows->swept_stamp;

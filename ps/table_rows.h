@@ -89,6 +89,8 @@ bool table_rows_reserve(struct table_rows *rows, uint32_t count);
  * than any copy of this one: begin a stamp, but within a push. */
 void table_rows_remove(struct table_rows *rows, struct index_entry *entry);
 
+/* See table_set_copy. */
+void table_rows_set_copy(struct table_rows *rows, bool copy);
 void table_rows_tick(struct table_rows *rows, uint64_t now_ns);
 
 void table_rows_cut_begin(struct table_rows *rows, bool *full, const struct row_sink *sink,

@@ -615,6 +615,7 @@ enum status table_sparse_restore(struct table_sparse *table, uint64_t key,
     float *row = NULL;
     if (entry != NULL) {
         table_rows_will_change(rows, entry);
+        table_rows_used(rows, entry);
         row = table_rows_at(rows, entry);
         table_rows_happened(rows, key, row, ROW_CHANGED);
     } else {

@@ -11,13 +11,14 @@
 
 #include "common/error.h"
 #include "common/rng.h"
-#include "common/wire.pb-c.h"
+#include "common/wire.h"
 
 #define DENSE_CHUNK          16384u
 #define TABLE_DIM_MAX        65536u
 #define TABLE_TENSORS_MAX    4096u
 #define TABLE_NAME_BYTES_MAX 255
 #define TABLE_ADMIT_MAX      255u
+#define TABLE_SPEC_BYTES_MAX (WIRE_HEADER_BYTES_MAX - 256) /* packed: it is sent whole */
 
 /* Refuses specs that cannot work: dim 0, no tensors, NaN rates, eviction without a limit, what only
  * sparse tables have on a dense one, ...: STATUS_CONFIG, with the table's name. */

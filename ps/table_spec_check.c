@@ -300,6 +300,11 @@ enum status table_spec_check(const Anthill__TableSpec *spec, struct error *error
                          "a table's name is empty, longer than %d bytes or not plain text",
                          TABLE_NAME_BYTES_MAX);
     }
+    size_t bytes = anthill__table_spec__get_packed_size(spec);
+    if (bytes > TABLE_SPEC_BYTES_MAX) {
+        return error_set(error, STATUS_CONFIG, "table \"%s\": a spec of %zu bytes; at most %u fit",
+                         spec->name, bytes, TABLE_SPEC_BYTES_MAX);
+    }
     enum status status = check_optimizer(spec->name, spec->optimizer, error);
     if (status != STATUS_OK) return status;
     if ((uint32_t)spec->consistency > ANTHILL__CONSISTENCY_MODE__CONSISTENCY_BSP) {

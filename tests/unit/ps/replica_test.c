@@ -1,6 +1,7 @@
 /* A primary and its backup over a link that may lose, repeat and reorder what it carries. */
 #include "ps/replica.h"
 
+#include "ps/gradient_ages.h"
 #include "tests/unit/ps/ps_fixture.h"
 
 #define MS       UINT64_C(1000000)
@@ -19,7 +20,9 @@ struct pair {
     struct spec_fixture specs[TABLES];
     struct rng rng;
     uint64_t now_ns, sequence[3], lost_percent;
-    uint64_t answered; /* replies to clients */
+    uint64_t idle_ns;   /* after which sessions are forgotten */
+    uint64_t pulled_ns; /* what pushes say of the pull before */
+    uint64_t answered;  /* replies to clients */
 };
 
 static const uint64_t incarnations[2] = {100, 200};
@@ -80,15 +83,16 @@ static void settle(struct pair *pair)
 
 static void create(struct pair *pair, unsigned which)
 {
-    const struct replica_options options = {
-        .shard = {.server = which, .incarnation = incarnations[which], .session_idle_ns = 1000000},
-        .index = 3};
+    const struct replica_options options = {.shard = {.server = which,
+                                                      .incarnation = incarnations[which],
+                                                      .session_idle_ns = pair->idle_ns},
+                                            .index = 3};
     assert_int_equal(replica_create(&pair->replicas[which], &options), STATUS_OK);
 }
 
 static void pair_init(struct pair *pair, uint64_t seed)
 {
-    *pair = (struct pair){.now_ns = 5, .rng = rng_make(seed)};
+    *pair = (struct pair){.now_ns = 5, .rng = rng_make(seed), .idle_ns = MS};
     create(pair, 0);
     create(pair, 1);
     fixture_sparse(&pair->specs[0], "plain", 4, SGD);
@@ -167,6 +171,7 @@ static void push(struct pair *pair, unsigned primary, uint64_t session, uint64_t
     body.key_count = count;
     body.clock = clock;
     body.rate_scale = 1;
+    body.pulled_ns = pair->pulled_ns;
     Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
     envelope.session = session;
     envelope.sequence = sequence;
@@ -486,6 +491,81 @@ static void a_drained_primary_becomes_a_backup_without_a_copy(void **state)
     pair_deinit(&pair);
 }
 
+/* The shard goes to the other one, which has all of it, and later back. */
+static void a_copy_that_is_promoted_late_forgets_neither_sessions_nor_rows(void **state)
+{
+    (void)state;
+    const uint64_t late_ns = 1000 * 1000 * MS, idle_ns = 600 * 1000 * MS;
+    struct pair pair;
+    pair_init(&pair, 1);
+    pair.idle_ns = idle_ns;
+    replica_destroy(pair.replicas[0]);
+    replica_destroy(pair.replicas[1]);
+    create(&pair, 0);
+    create(&pair, 1);
+    pair.specs[1].spec.admit_after = 0;
+    pair.specs[1].spec.evict_seconds = 60;
+    begin_pair(&pair, 1);
+    hello(&pair, 0, 1);
+    replica_tick(pair.replicas[0], pair.now_ns, &pair.clients);
+    const uint64_t keys[2] = {7, 8};
+    pull(&pair, 0, 1, 1, keys, 2);
+    replica_freeze(pair.replicas[0]);
+    settle(&pair);
+    replica_serve(pair.replicas[1], 2, &pair.clients);
+    replica_set_backup(pair.replicas[1], 2, incarnations[0], true, &pair.clients);
+    replica_follow(pair.replicas[0], 2, incarnations[1]);
+    hello(&pair, 1, 1);
+    for (uint64_t i = 1; i <= 50; i++) {
+        const float grads[6] = {1, 1, 1, 1, 1, 1};
+        pair.now_ns += late_ns / 50;
+        push(&pair, 1, 1, i, 1, 0, keys, 2, grads, 6);
+        replica_tick(pair.replicas[1], pair.now_ns, &pair.clients);
+        settle(&pair);
+    }
+    assert_equal_copies(&pair);
+    replica_serve(pair.replicas[0], 3, &pair.clients);
+    for (unsigned i = 0; i < 100; i++)
+        replica_tick(pair.replicas[0], pair.now_ns += MS, &pair.clients);
+    assert_int_equal(table_row_count(shard_table(replica_shard(pair.replicas[0]), 1)), 2);
+    struct shard_stats stats;
+    shard_stats(replica_shard(pair.replicas[0]), &stats);
+    assert_int_equal(stats.sessions, 1);
+    /* From here on they are as old as they are. */
+    pair.now_ns += late_ns;
+    for (unsigned i = 0; i < 100; i++)
+        replica_tick(pair.replicas[0], pair.now_ns += MS, &pair.clients);
+    assert_int_equal(table_row_count(shard_table(replica_shard(pair.replicas[0]), 1)), 0);
+    shard_stats(replica_shard(pair.replicas[0]), &stats);
+    assert_int_equal(stats.sessions, 0);
+    pair_deinit(&pair);
+}
+
+/* Times and updates of what is summed are the primary's own: they are not a later one's. */
+static void a_primary_that_becomes_a_copy_forgets_how_old_gradients_were(void **state)
+{
+    (void)state;
+    struct pair pair;
+    pair_init(&pair, 1);
+    begin_pair(&pair, 1);
+    hello(&pair, 0, 1);
+    advance(&pair, 0, 1, 1, 0, false);
+    const uint64_t key = 7;
+    const float grads[2] = {1, 1};
+    pair.pulled_ns = 3;
+    push(&pair, 0, 1, 2, 2, 0, &key, 1, grads, 2);
+    const struct gradient_ages *ages = shard_table_ages(replica_shard(pair.replicas[0]), 2);
+    assert_int_equal(ages->held_count, 1);
+    replica_freeze(pair.replicas[0]);
+    settle(&pair);
+    replica_serve(pair.replicas[1], 2, &pair.clients);
+    replica_set_backup(pair.replicas[1], 2, incarnations[0], true, &pair.clients);
+    replica_follow(pair.replicas[0], 2, incarnations[1]);
+    settle(&pair);
+    assert_int_equal(ages->held_count, 0);
+    pair_deinit(&pair);
+}
+
 static void a_copy_that_stands_elsewhere_is_lost_and_replies_wait(void **state)
 {
     (void)state;
@@ -513,6 +593,75 @@ static void a_copy_that_stands_elsewhere_is_lost_and_replies_wait(void **state)
     settle(&pair);
     assert_true(view_of(&pair, 1).backup_complete);
     assert_equal_copies(&pair);
+    pair_deinit(&pair);
+}
+
+/* Both sides live, but no message passes between them. */
+static void a_backup_that_answers_nothing_is_lost(void **state)
+{
+    (void)state;
+    struct pair pair;
+    pair_init(&pair, 1);
+    begin_pair(&pair, 1);
+    hello(&pair, 0, 1);
+    settle(&pair);
+    pair.now_ns += 60 * 1000 * MS; /* there was nothing to say */
+    step(&pair, 0);
+    pair.answered = 0;
+    push_one(&pair, 0, 1, 9, 1);
+    pair.lost_percent = 100;
+    for (unsigned i = 0; i < 40; i++) {
+        assert_false(view_of(&pair, 0).backup_lost);
+        pair.now_ns += 100 * MS;
+        step(&pair, 0);
+    }
+    for (unsigned i = 0; i < 20; i++) {
+        pair.now_ns += 100 * MS;
+        step(&pair, 0);
+    }
+    assert_true(view_of(&pair, 0).backup_lost);
+    assert_false(view_of(&pair, 0).backup_complete);
+    assert_int_equal(pair.answered, 0);
+    unsigned before = pair.clients.count;
+    replica_set_backup(pair.replicas[0], 2, 0, false, &pair.clients);
+    assert_int_equal(pair.clients.count - before, 1);
+    pair_deinit(&pair);
+}
+
+/* It says that it has each part of a change that it cannot take yet. */
+static void a_backup_that_gets_a_large_change_slowly_is_not_lost(void **state)
+{
+    (void)state;
+    enum { KEYS = 50000, DIM = 128 };
+    struct pair pair;
+    pair_init(&pair, 1);
+    pair.specs[0].spec.dim = DIM;
+    begin_pair(&pair, 1);
+    hello(&pair, 0, 1);
+    settle(&pair);
+    uint64_t *keys = malloc(KEYS * sizeof *keys);
+    float *grads = calloc((size_t)KEYS * DIM, sizeof *grads);
+    for (unsigned i = 0; i < KEYS; i++)
+        keys[i] = i;
+    push(&pair, 0, 1, 1, 0, 0, keys, KEYS, grads, (size_t)KEYS * DIM);
+    step(&pair, 0);
+    assert_true(pair.to[1].count >= 6);
+    while (pair.to[1].count > 0) {
+        step(&pair, 1);
+        pair.now_ns += 2000 * MS;
+        while (pair.to[0].count > 0) {
+            struct message message = link_take(&pair, 0);
+            replica_answered(pair.replicas[0], pair.now_ns, message.envelope->replicate_reply,
+                             &pair.clients);
+            wire_message_deinit(&message);
+        }
+        replica_turn(pair.replicas[0], pair.now_ns, &pair.out);
+        outbox_clear(&pair.out); /* it is on its way already */
+    }
+    assert_false(view_of(&pair, 0).backup_lost);
+    assert_true(view_of(&pair, 0).backup_complete);
+    free(keys);
+    free(grads);
     pair_deinit(&pair);
 }
 
@@ -565,6 +714,53 @@ static void changes_that_make_no_sense_are_refused(void **state)
     pair_deinit(&pair);
 }
 
+/* Each of them fits a Hello; all of them are too long for one message. */
+static void a_new_copy_gets_tables_however_long_their_specs_are(void **state)
+{
+    (void)state;
+    enum { LONG_TABLES = 3, TENSORS = 3000, NAME = 250 };
+    struct pair pair;
+    pair_init(&pair, 1);
+    replica_serve(pair.replicas[0], 1, &pair.clients);
+    Anthill__TensorSpec *tensors = calloc(TENSORS, sizeof *tensors);
+    Anthill__TensorSpec **pointers = calloc(TENSORS, sizeof(void *));
+    char *names = malloc(TENSORS * (NAME + 1));
+    for (unsigned i = 0; i < TENSORS; i++) {
+        anthill__tensor_spec__init(&tensors[i]);
+        tensors[i].name = names + (size_t)i * (NAME + 1);
+        tensors[i].rows = tensors[i].cols = 1;
+        sprintf(tensors[i].name, "%0*u", NAME, i);
+        pointers[i] = &tensors[i];
+    }
+    for (unsigned i = 0; i < LONG_TABLES; i++) {
+        struct spec_fixture spec = {0};
+        const char *table_names[LONG_TABLES] = {"first", "second", "third"};
+        fixture_dense(&spec, table_names[i], SGD);
+        spec.spec.tensors = pointers;
+        spec.spec.n_tensors = TENSORS;
+        Anthill__TableSpec *tables[1] = {&spec.spec};
+        Anthill__Hello hello = ANTHILL__HELLO__INIT;
+        hello.n_tables = 1;
+        hello.tables = tables;
+        Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+        envelope.session = 1;
+        envelope.body_case = ANTHILL__ENVELOPE__BODY_HELLO;
+        envelope.hello = &hello;
+        assert_true(anthill__envelope__get_packed_size(&envelope) < WIRE_HEADER_BYTES_MAX);
+        handle(&pair, 0, &envelope, NULL, 0, NULL, 0);
+        assert_int_equal(last_reply(&pair)->body_case, ANTHILL__ENVELOPE__BODY_HELLO_REPLY);
+    }
+    begin_pair(&pair, 2);
+    settle(&pair);
+    assert_true(view_of(&pair, 0).backup_complete);
+    assert_int_equal(shard_table_count(replica_shard(pair.replicas[1])), LONG_TABLES);
+    assert_equal_copies(&pair);
+    free(tensors);
+    free(pointers);
+    free(names);
+    pair_deinit(&pair);
+}
+
 /* A push whose rows fill more than one message is there whole or not at all. */
 static void a_large_change_is_taken_whole(void **state)
 {
@@ -612,8 +808,13 @@ int main(void)
         cmocka_unit_test(a_promoted_copy_has_what_was_acknowledged_and_knows_repeats),
         cmocka_unit_test(a_primary_that_was_replaced_is_refused),
         cmocka_unit_test(a_drained_primary_becomes_a_backup_without_a_copy),
+        cmocka_unit_test(a_copy_that_is_promoted_late_forgets_neither_sessions_nor_rows),
+        cmocka_unit_test(a_primary_that_becomes_a_copy_forgets_how_old_gradients_were),
         cmocka_unit_test(a_copy_that_stands_elsewhere_is_lost_and_replies_wait),
+        cmocka_unit_test(a_backup_that_answers_nothing_is_lost),
+        cmocka_unit_test(a_backup_that_gets_a_large_change_slowly_is_not_lost),
         cmocka_unit_test(changes_that_make_no_sense_are_refused),
+        cmocka_unit_test(a_new_copy_gets_tables_however_long_their_specs_are),
         cmocka_unit_test(a_large_change_is_taken_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

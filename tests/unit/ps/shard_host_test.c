@@ -16,6 +16,7 @@ struct hosting {
     struct shard_host *host;
     struct shard_host_output output;
     uint64_t now_ns;
+    uint64_t coordinator_map; /* the version that the coordinator has when it orders */
     /* The restore that was begun. */
     uint64_t restore_step;
     uint32_t restore_self;
@@ -68,7 +69,7 @@ static int set_up(void **state)
     struct error error;
     assert_int_equal(shard_host_create(&hosting.host, &options, hosting.now_ns, &error), STATUS_OK);
     anthill__slot_map__init(&hosting.map);
-    hosting.map.version = 4;
+    hosting.map.version = hosting.coordinator_map = 4;
     hosting.map.slot_count = 2;
     hosting.map.n_shards = hosting.map.n_owners = 2;
     hosting.map.shards = hosting.shards;
@@ -127,6 +128,7 @@ static void order(struct hosting *hosting, Anthill__ShardOrder *body)
     Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
     envelope.body_case = ANTHILL__ENVELOPE__BODY_SHARD_ORDER;
     envelope.shard_order = body;
+    envelope.map_version = hosting->coordinator_map;
     const struct message message = {.envelope = &envelope};
     shard_host_hear(hosting->host, hosting->now_ns, &message, &hosting->output);
 }
@@ -313,6 +315,26 @@ static void a_checkpoint_is_reported_again_when_its_order_comes_again(void **sta
     order_checkpoint(hosting, 0);
 }
 
+/* It may not be the primary any more. */
+static void a_checkpoint_is_not_begun_under_a_slot_map_that_is_not_the_coordinators(void **state)
+{
+    struct hosting *hosting = *state;
+    serve(hosting);
+    const struct outbox *told = &hosting->output.coordinator;
+    for (uint64_t version = 3; version <= 5; version += 2) {
+        hosting->coordinator_map = version; /* 3: an order that comes late */
+        Anthill__ShardOrder body = ANTHILL__SHARD_ORDER__INIT;
+        body.checkpoint_step = 1;
+        order(hosting, &body);
+        for (int i = 0; i < 100; i++) {
+            (void)turn(hosting, 1000000);
+            while (checkpoint_writer_turn(hosting->writer)) {
+            }
+        }
+        assert_int_equal(told->count, 0);
+    }
+}
+
 static void a_request_goes_to_the_shard_that_it_names(void **state)
 {
     struct hosting *hosting = *state;
@@ -337,6 +359,25 @@ static void a_request_goes_to_the_shard_that_it_names(void **state)
             assert_non_null(strstr(error.text, "of the slot map is not served at tcp://"));
         }
     }
+}
+
+static void sessions_that_expire_are_counted(void **state)
+{
+    struct hosting *hosting = *state;
+    serve(hosting);
+    Anthill__Hello body = ANTHILL__HELLO__INIT;
+    Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
+    envelope.body_case = ANTHILL__ENVELOPE__BODY_HELLO;
+    envelope.hello = &body;
+    envelope.session = 5;
+    envelope.map_version = 4;
+    struct message message = {.peer = 3, .envelope = &envelope};
+    shard_host_handle(hosting->host, hosting->now_ns, &message, &hosting->output);
+    (void)turn(hosting, 601 * SECOND_NS);
+    struct shard_stats stats;
+    shard_host_stats(hosting->host, &stats);
+    assert_int_equal(stats.sessions, 0);
+    assert_int_equal(stats.sessions_expired, 1);
 }
 
 static void a_stop_ends_it_well(void **state)
@@ -366,7 +407,9 @@ int main(void)
         TEST(a_damaged_checkpoint_is_named_and_not_tried_again),
         TEST(an_order_to_restore_without_its_own_entry_ends_it),
         TEST(a_checkpoint_is_reported_again_when_its_order_comes_again),
+        TEST(a_checkpoint_is_not_begun_under_a_slot_map_that_is_not_the_coordinators),
         TEST(a_request_goes_to_the_shard_that_it_names),
+        TEST(sessions_that_expire_are_counted),
         TEST(a_stop_ends_it_well),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -144,6 +144,27 @@ static void room_for_rows_that_cannot_be_is_refused_by_field(void **state)
     if (table_spec_check(&fixture.spec, &error) != STATUS_OK) fail_msg("%s", error.text);
 }
 
+static void a_spec_that_no_message_has_room_for_is_refused(void **state)
+{
+    (void)state;
+    enum { TENSORS = 4096, NAME = 255 };
+    Anthill__TensorSpec tensor, *tensors[TENSORS];
+    char name[NAME + 1];
+    memset(name, 'w', NAME);
+    name[NAME] = '\0';
+    anthill__tensor_spec__init(&tensor);
+    tensor.name = name;
+    tensor.rows = tensor.cols = 1;
+    for (unsigned i = 0; i < TENSORS; i++)
+        tensors[i] = &tensor;
+    struct spec_fixture fixture;
+    fixture_dense(&fixture, "weights", SGD);
+    fixture.spec.tensors = tensors;
+    fixture.spec.n_tensors = TENSORS;
+    assert_refused(&fixture, "table \"weights\": a spec of ");
+    assert_refused(&fixture, " bytes; at most 1048320 fit");
+}
+
 static void dense_tables_are_refused_what_rows_alone_have(void **state)
 {
     (void)state;
@@ -279,6 +300,7 @@ int main(void)
         cmocka_unit_test(specs_that_cannot_work_are_refused_by_name),
         cmocka_unit_test(optimizers_that_cannot_work_are_refused_by_field),
         cmocka_unit_test(room_for_rows_that_cannot_be_is_refused_by_field),
+        cmocka_unit_test(a_spec_that_no_message_has_room_for_is_refused),
         cmocka_unit_test(dense_tables_are_refused_what_rows_alone_have),
         cmocka_unit_test(dense_specs_that_cannot_work_are_refused_by_name),
         cmocka_unit_test(the_first_difference_is_named),
