@@ -62,7 +62,14 @@ struct process {
     uint64_t disk_full_until_ns;   /* nothing can be written */
 };
 
-enum canary { CANARY_NONE, CANARY_NO_WINDOW, CANARY_RENAME_FIRST };
+enum canary {
+    CANARY_NONE,
+    CANARY_NO_WINDOW,
+    CANARY_RENAME_FIRST,
+    CANARY_EARLY_ANSWER,
+    CANARY_NO_FENCE,
+    CANARIES,
+};
 
 struct sim {
     uint64_t seed;
@@ -92,6 +99,9 @@ struct sim {
 extern struct sim sim;
 
 /* ---- the whole (sim_world.c) ---------------------------------------------------------------- */
+
+/* As --canary has them; "" for CANARY_NONE. */
+extern const char *const canary_names[CANARIES];
 
 /* One run from its beginning to its end. Ends the program when an invariant does not hold. */
 void sim_run(uint64_t seed, bool trace, enum canary canary);
@@ -191,8 +201,7 @@ void worker_init(void);
 /* For a run that does not end: what it is waiting for. */
 const char *worker_state(const struct process *process);
 
-/* ---- what has to hold (sim_model.c; tables: sim_tables.c)
- * --------------------------------------------------------- */
+/* ---- what has to hold (sim_model.c, sim_backups.c; tables: sim_tables.c) --------------------- */
 
 enum {
     TABLE_SPARSE, /* async; assignments and deletions besides */
@@ -226,6 +235,13 @@ uint32_t model_index(const struct shard *shard);
 void model_check(const struct shard *shard, const char *when);
 /* The shard was loaded from `step`: it is as it was at that step's cut. */
 void model_restored(const struct shard *shard, uint64_t step);
+/* Who has a shard, as the coordinator has just saved it. Processes by their incarnations. */
+struct saved_roles {
+    uint64_t primary;  /* that has the rows, or had them */
+    bool primary_gone; /* another process has registered in its place */
+    uint64_t backup;   /* that may be promoted; 0: none */
+};
+void model_saved(uint32_t shard, const struct saved_roles *roles);
 /* An answer of a shard leaves for its client. */
 void model_replied(const struct message *reply);
 /* A backup that has taken every change of the primary is equal to it. */

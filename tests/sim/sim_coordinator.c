@@ -8,6 +8,7 @@
 #include "common/config.h"
 #include "ps/coordinator.h"
 #include "ps/coordinator_files.h"
+#include "ps/coordinator_internal.h"
 #include "ps/coordinator_state.h"
 #include "tests/sim/sim.h"
 
@@ -84,6 +85,20 @@ void coordinator_deinit(void)
     coordinator_kill(NULL);
 }
 
+/* The roles in the state that is on disk. */
+static void note_saved(void)
+{
+    for (uint32_t i = 0; i < STATE.machine->shard_count; i++) {
+        const struct shard_entry *shard = &STATE.machine->shards[i];
+        const struct thread_entry *threads = STATE.machine->threads;
+        struct saved_roles roles = {.primary = shard->incarnation};
+        roles.primary_gone = threads[shard->primary].incarnation != shard->incarnation;
+        if (shard->backup != THREAD_NONE && shard->complete)
+            roles.backup = threads[shard->backup].incarnation;
+        model_saved(i, &roles);
+    }
+}
+
 /* ---- start ---------------------------------------------------------------------------------- */
 
 static enum status load(struct process *process, struct error *error)
@@ -101,6 +116,7 @@ static enum status load(struct process *process, struct error *error)
     status = coordinator_state_unpack(&STATE.machine, options, current_now(), data, bytes, error);
     free(data);
     STATE.resumed = true;
+    if (status == STATUS_OK) note_saved();
     if (status == STATUS_OK || process->dying) return status;
     sim_fail("the coordinator cannot go on from its state: %s", error->text);
 }
@@ -141,6 +157,7 @@ static bool save(struct process *process)
     STATE.save_failed = status != STATUS_OK;
     sim_trace(process, "saves", bytes, status, view.checkpoint_step);
     if (status == STATUS_OK) {
+        note_saved();
         if (view.checkpoint_step > sim.complete_step) sim.complete_step = view.checkpoint_step;
         return true;
     }

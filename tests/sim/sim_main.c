@@ -10,7 +10,7 @@ static int usage(void)
 {
     fputs("usage: anthill-sim [--trace] --seed N | --seeds FIRST..LAST"
 #ifdef SIM_CANARY
-          " --canary no-window|rename-first"
+          " --canary no-window|rename-first|early-answer|no-fence"
 #endif
           "\n",
           stderr);
@@ -34,8 +34,9 @@ static bool parse_canary(const char *name, enum canary *canary)
 {
     *canary = CANARY_NONE;
 #ifdef SIM_CANARY
-    if (strcmp(name, "no-window") == 0) *canary = CANARY_NO_WINDOW;
-    if (strcmp(name, "rename-first") == 0) *canary = CANARY_RENAME_FIRST;
+    for (enum canary one = CANARY_NONE + 1; one < CANARIES; one++) {
+        if (strcmp(name, canary_names[one]) == 0) *canary = one;
+    }
 #else
     (void)name;
 #endif

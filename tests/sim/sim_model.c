@@ -10,84 +10,11 @@
 #include <string.h>
 
 #include "common/check.h"
-#include "ps/change_log.h"
-#include "ps/shard_state.h"
 #include "ps/table.h"
-#include "tests/sim/sim.h"
+#include "tests/sim/sim_model.h"
 #include "tests/sim/sim_wrap.h"
 
-enum { PLACES = KEYS, SESSIONS_MAX_ = 64, SEQUENCES = 1024, PULLS = 256, TRAINERS = 32, OPEN = 24 };
-enum { SHIPPED = 256, ASKED = 256, INSTANCES_MAX = 3 * SHARDS_MAX };
-
-typedef float table_rows[PLACES][FLOATS_MAX];
-
-/* What of a shard a checkpoint holds. */
-struct kept {
-    table_rows rows[TABLES]; /* with the sums of open clocks */
-    uint8_t taken[SESSIONS_MAX_][SEQUENCES / 8];
-};
-
-struct open_clock {
-    uint64_t clock;
-    table_rows sums;
-};
-
-/* Who trains and what waits, beside what a checkpoint holds: all that a backup has. */
-struct state {
-    struct kept now;
-    struct open_clock open[OPEN]; /* bsp: sums that are not in the rows yet */
-    uint32_t open_count;
-    struct {
-        uint64_t session, clock;
-    } trainers[TRAINERS];
-    uint32_t trainer_count;
-    uint64_t clock_min; /* never goes back */
-};
-
-/* One instance of a shard: a primary, a backup, or one that was. */
-struct model {
-    const struct shard *shard; /* NULL: the place is free */
-    uint32_t index;            /* in the slot map */
-    struct state state;
-    struct message pulls[PULLS]; /* that are not answered; a ring */
-    uint32_t pull_next;
-    const struct change_log *log; /* of a primary that has a backup */
-    /* Of a backup: the last change that it took, and whose. */
-    uint64_t primary, stream, taken;
-};
-
-/* A primary's state when a change of its stream was closed. */
-struct shipped {
-    uint64_t primary, stream, index; /* the primary by its incarnation */
-    struct state state;
-};
-
-/* What all instances of a shard share. */
-struct lineage {
-    uint8_t ever[SESSIONS_MAX_][SEQUENCES / 8];  /* taken by any instance */
-    uint8_t acked[SESSIONS_MAX_][SEQUENCES / 8]; /* an answer has left for the client */
-    struct shipped *shipped[SHIPPED];            /* a ring */
-    uint32_t shipped_next;
-    struct asked {
-        uint64_t peer, request, session, sequence;
-    } asked[ASKED]; /* the last numbered requests; a ring */
-    uint32_t asked_next;
-};
-
-struct cut_model {
-    struct cut_model *next;
-    uint32_t shard;
-    uint64_t step;
-    struct kept kept;
-};
-
-static struct world_model {
-    struct model models[INSTANCES_MAX];
-    struct lineage lineages[SHARDS_MAX];
-    struct cut_model *cuts;
-    /* By session: gradients of pushes that ended well, and of those that shards took. */
-    table_rows ended[SESSIONS_MAX_][TABLES], taken[SESSIONS_MAX_][TABLES];
-} world;
+struct world_model world;
 
 /* ---- models --------------------------------------------------------------------------------- */
 
@@ -96,7 +23,7 @@ void model_init(void)
     memset(&world, 0, sizeof world);
 }
 
-static void forget_pulls(struct model *model)
+void model_forget_pulls(struct model *model)
 {
     for (uint32_t i = 0; i < PULLS; i++)
         wire_message_deinit(&model->pulls[i]);
@@ -110,14 +37,14 @@ void model_deinit(void)
         free(cut);
     }
     for (uint32_t i = 0; i < INSTANCES_MAX; i++)
-        forget_pulls(&world.models[i]);
+        model_forget_pulls(&world.models[i]);
     for (uint32_t i = 0; i < SHARDS_MAX; i++) {
         for (uint32_t j = 0; j < SHIPPED; j++)
             free(world.lineages[i].shipped[j]);
     }
 }
 
-static struct model *find_model(const struct shard *shard)
+struct model *model_find(const struct shard *shard)
 {
     for (uint32_t i = 0; i < INSTANCES_MAX; i++) {
         if (world.models[i].shard == shard) return &world.models[i];
@@ -132,12 +59,7 @@ static uint32_t index_of(const struct model *model)
 
 uint32_t model_index(const struct shard *shard)
 {
-    return find_model(shard)->index;
-}
-
-static struct lineage *lineage_of(const struct model *model)
-{
-    return &world.lineages[model->index];
+    return model_find(shard)->index;
 }
 
 /* A shard that starts has no rows, nobody trains, and clocks begin anew. */
@@ -146,36 +68,37 @@ static void clear_model(struct model *model)
     memset(&model->state, 0, sizeof model->state);
     model->log = NULL;
     model->stream = model->taken = 0;
-    forget_pulls(model);
+    model_forget_pulls(model);
 }
 
 enum status __wrap_shard_create(struct shard **shard, const struct shard_options *options)
 {
     enum status status = __real_shard_create(shard, options);
     CHECK(status == STATUS_OK);
-    struct model *model = find_model(NULL);
+    struct model *model = model_find(NULL);
     clear_model(model);
     model->shard = *shard;
     model->index = options->server * sim.threads + options->shard;
+    model->incarnation = options->incarnation;
     return status;
 }
 
 void __wrap_shard_destroy(struct shard *shard)
 {
-    if (shard != NULL) find_model(shard)->shard = NULL;
+    if (shard != NULL) model_find(shard)->shard = NULL;
     __real_shard_destroy(shard);
 }
 
 void __wrap_shard_clear(struct shard *shard)
 {
-    clear_model(find_model(shard));
+    clear_model(model_find(shard));
     __real_shard_clear(shard);
 }
 
 /* ---- sequences ------------------------------------------------------------------------------ */
 
-static uint8_t *sequence_bit(uint8_t taken[SESSIONS_MAX_][SEQUENCES / 8],
-                             const Anthill__Envelope *request, uint8_t *mask)
+uint8_t *model_sequence(uint8_t taken[SESSIONS_MAX_][SEQUENCES / 8],
+                        const Anthill__Envelope *request, uint8_t *mask)
 {
     if (request->session >= SESSIONS_MAX_ || request->sequence >= SEQUENCES)
         sim_fail("session %" PRIu64 " sequence %" PRIu64 " is more than a run may have",
@@ -186,14 +109,14 @@ static uint8_t *sequence_bit(uint8_t taken[SESSIONS_MAX_][SEQUENCES / 8],
 
 static bool is_taken(uint8_t taken[SESSIONS_MAX_][SEQUENCES / 8], const Anthill__Envelope *request)
 {
-    uint8_t mask, *bits = sequence_bit(taken, request, &mask);
+    uint8_t mask, *bits = model_sequence(taken, request, &mask);
     return (*bits & mask) != 0;
 }
 
 /* False: it was before. */
-static bool take(uint8_t taken[SESSIONS_MAX_][SEQUENCES / 8], const Anthill__Envelope *request)
+bool model_take(uint8_t taken[SESSIONS_MAX_][SEQUENCES / 8], const Anthill__Envelope *request)
 {
-    uint8_t mask, *bits = sequence_bit(taken, request, &mask);
+    uint8_t mask, *bits = model_sequence(taken, request, &mask);
     bool first = (*bits & mask) == 0;
     *bits |= mask;
     return first;
@@ -201,7 +124,7 @@ static bool take(uint8_t taken[SESSIONS_MAX_][SEQUENCES / 8], const Anthill__Env
 
 /* ---- clocks --------------------------------------------------------------------------------- */
 
-static void find_min(struct model *model)
+void model_find_min(struct model *model)
 {
     uint64_t min = UINT64_MAX;
     for (uint32_t i = 0; i < model->state.trainer_count; i++) {
@@ -228,13 +151,13 @@ static void leave(struct model *model, uint64_t session)
         model->state.trainers[i] = model->state.trainers[--model->state.trainer_count];
         break;
     }
-    find_min(model);
+    model_find_min(model);
 }
 
 static void advance(struct model *model, const Anthill__Envelope *request)
 {
-    if (!take(model->state.now.taken, request)) return;
-    (void)take(lineage_of(model)->ever, request);
+    if (!model_take(model->state.now.taken, request)) return;
+    (void)model_take(lineage_of(model)->ever, request);
     if (request->advance->leave) {
         leave(model, request->session);
         return;
@@ -250,7 +173,7 @@ static void advance(struct model *model, const Anthill__Envelope *request)
     }
     if (request->advance->clock > model->state.trainers[place].clock)
         model->state.trainers[place].clock = request->advance->clock;
-    find_min(model);
+    model_find_min(model);
 }
 
 /* ---- requests that change rows -------------------------------------------------------------- */
@@ -286,10 +209,10 @@ static void push(struct model *model, const struct message *message, bool repeat
                      index_of(model), request->sequence, request->session);
         return;
     }
-    if (!take(model->state.now.taken, request))
+    if (!model_take(model->state.now.taken, request))
         sim_fail("shard %u takes push %" PRIu64 " of session %" PRIu64 " twice", index_of(model),
                  request->sequence, request->session);
-    bool first = take(lineage_of(model)->ever, request);
+    bool first = model_take(lineage_of(model)->ever, request);
     bool waits = table == TABLE_BSP && model->state.trainer_count > 0 &&
                  body->clock >= model->state.clock_min;
     const char *grads = message->payload[1].data;
@@ -311,8 +234,8 @@ static void assign_or_delete(struct model *model, const struct message *message)
 {
     const Anthill__Envelope *request = message->envelope;
     bool assigns = request->body_case == ANTHILL__ENVELOPE__BODY_ASSIGN;
-    if (!take(model->state.now.taken, request)) return;
-    (void)take(lineage_of(model)->ever, request);
+    if (!model_take(model->state.now.taken, request)) return;
+    (void)model_take(lineage_of(model)->ever, request);
     uint32_t count = assigns ? request->assign->key_count : request->delete_->key_count;
     for (uint32_t i = 0; i < count; i++) {
         float *row =
@@ -385,7 +308,7 @@ static void check_pull(struct model *model, const struct message *asked,
 /* ---- what shards answer --------------------------------------------------------------------- */
 
 /* Unpacks a reply that is still the outbox's. */
-static struct message look(const struct message *message)
+struct message model_look(const struct message *message)
 {
     struct message copy = *message;
     copy.envelope = NULL;
@@ -428,14 +351,14 @@ static void check_limits(const struct model *model)
 }
 
 /* Changes first: a pull that is answered by them sees them. */
-static void hear_replies(struct model *model, const struct message *asked,
-                         const struct outbox *outbox, unsigned first)
+void model_hear_replies(struct model *model, const struct message *asked,
+                        const struct outbox *outbox, unsigned first)
 {
     struct message replies[64];
     unsigned count = outbox->count - first;
     CHECK(count <= 64);
     for (unsigned i = 0; i < count; i++) {
-        replies[i] = look(&outbox->messages[first + i]);
+        replies[i] = model_look(&outbox->messages[first + i]);
         bool own = asked != NULL && replies[i].peer == asked->peer &&
                    replies[i].envelope->request == asked->envelope->request;
         if (own) hear_reply(model, asked, replies[i].envelope);
@@ -453,7 +376,7 @@ static void hear_replies(struct model *model, const struct message *asked,
 void __wrap_shard_handle(struct shard *shard, uint64_t now_ns, const struct message *message,
                          struct outbox *outbox)
 {
-    struct model *model = find_model(shard);
+    struct model *model = model_find(shard);
     unsigned before = outbox->count;
     const Anthill__Envelope *asked = message->envelope;
     if (asked->body_case == ANTHILL__ENVELOPE__BODY_PULL) keep_pull(model, message);
@@ -466,164 +389,25 @@ void __wrap_shard_handle(struct shard *shard, uint64_t now_ns, const struct mess
         lineage->asked[place].sequence = asked->sequence;
     }
     __real_shard_handle(shard, now_ns, message, outbox);
-    hear_replies(model, message, outbox, before);
+    model_hear_replies(model, message, outbox, before);
 }
 
 void __wrap_shard_sessions_gone(struct shard *shard, const uint64_t *sessions, uint32_t count,
                                 struct outbox *outbox)
 {
-    struct model *model = find_model(shard);
+    struct model *model = model_find(shard);
     unsigned before = outbox->count;
     __real_shard_sessions_gone(shard, sessions, count, outbox);
     for (uint32_t i = 0; i < count; i++)
         leave(model, sessions[i]);
-    hear_replies(model, NULL, outbox, before);
-}
-
-/* ---- backups -------------------------------------------------------------------------------- */
-
-/* The state of the primary as it is at the end of its stream's change `index`. */
-static void keep_shipped(const struct model *model, uint64_t index)
-{
-    struct lineage *lineage = lineage_of(model);
-    struct shipped **place = &lineage->shipped[lineage->shipped_next % SHIPPED];
-    struct shipped *last = lineage->shipped[(lineage->shipped_next + SHIPPED - 1) % SHIPPED];
-    uint64_t primary = model->log->primary_incarnation;
-    bool again = last != NULL && last->primary == primary && last->stream == model->log->stream &&
-                 last->index == index;
-    if (again) return;
-    lineage->shipped_next++;
-    if (*place == NULL) *place = malloc(sizeof **place);
-    CHECK(*place != NULL);
-    (*place)->primary = primary;
-    (*place)->stream = model->log->stream;
-    (*place)->index = index;
-    (*place)->state = model->state;
-    sim_trace(sim.current, "ships", model->index, model->log->stream, index);
-}
-
-void __wrap_shard_log_changes(struct shard *shard, struct change_log *log)
-{
-    struct model *model = find_model(shard);
-    __real_shard_log_changes(shard, log);
-    model->log = log;
-    if (log != NULL) keep_shipped(model, 0);
-}
-
-uint64_t __wrap_shard_log_close(struct shard *shard)
-{
-    uint64_t index = __real_shard_log_close(shard);
-    struct model *model = find_model(shard);
-    if (model->log != NULL) keep_shipped(model, index);
-    return index;
-}
-
-enum status __wrap_shard_take_changes(struct shard *shard, const struct message *message,
-                                      struct error *error)
-{
-    enum status status = __real_shard_take_changes(shard, message, error);
-    struct model *model = find_model(shard);
-    if (status != STATUS_OK) sim_fail("a backup cannot take a change: %s", error->text);
-    model->primary = message->envelope->replicate->primary_incarnation;
-    model->stream = message->envelope->replicate->stream;
-    model->taken = message->envelope->replicate->index;
-    return status;
-}
-
-/* The newest state of the stream that the backup has whole. */
-static const struct shipped *find_shipped(const struct model *model)
-{
-    const struct lineage *lineage = lineage_of(model);
-    const struct shipped *found = NULL;
-    for (uint32_t i = 0; i < SHIPPED; i++) {
-        const struct shipped *one = lineage->shipped[i];
-        if (one == NULL || one->primary != model->primary || one->stream != model->stream ||
-            one->index > model->taken) {
-            continue;
-        }
-        if (found == NULL || one->index > found->index) found = one;
-    }
-    return found;
-}
-
-/* No answer has left for what the new primary does not know. */
-static void check_acked(const struct model *model)
-{
-    const struct lineage *lineage = lineage_of(model);
-    for (uint32_t session = 0; session < SESSIONS_MAX_; session++) {
-        for (uint32_t i = 0; i < SEQUENCES / 8; i++) {
-            unsigned lost = lineage->acked[session][i] & ~model->state.now.taken[session][i] & 0xff;
-            if (lost == 0) continue;
-            sim_fail("shard %u: the backup takes over without what session %u was told is done, "
-                     "sequence %u",
-                     model->index, session, 8 * i + (unsigned)__builtin_ctz(lost));
-        }
-    }
-}
-
-void __wrap_shard_set_copy(struct shard *shard, bool copy, struct outbox *outbox)
-{
-    struct model *model = find_model(shard);
-    unsigned before = outbox->count;
-    bool promoted = !copy && model->stream != 0;
-    if (promoted) {
-        const struct shipped *shipped = find_shipped(model);
-        if (shipped == NULL) sim_fail("shard %u: a backup without a state", model->index);
-        model->state = shipped->state;
-        find_min(model);
-        check_acked(model);
-        sim_trace(sim.current, "takes over", model->index, model->stream, model->taken);
-    }
-    if (copy) forget_pulls(model);
-    /* A shard that begins without a copy: what was answered after its checkpoint is lost. */
-    if (!copy && !promoted)
-        memcpy(lineage_of(model)->acked, model->state.now.taken, sizeof model->state.now.taken);
-    __real_shard_set_copy(shard, copy, outbox);
-    if (!copy) hear_replies(model, NULL, outbox, before);
-    if (promoted) model_check(shard, "promoted");
-    model->stream = model->taken = 0;
-}
-
-void model_replied(const struct message *reply)
-{
-    struct message seen = look(reply);
-    uint64_t peer = seen.peer, request = seen.envelope->request;
-    bool failed = seen.envelope->body_case == ANTHILL__ENVELOPE__BODY_ERROR;
-    wire_message_deinit(&seen);
-    for (uint32_t i = 0; i < sim.shards * ASKED && !failed; i++) {
-        struct lineage *lineage = &world.lineages[i / ASKED];
-        const struct asked *asked = &lineage->asked[i % ASKED];
-        if (asked->peer != peer || asked->request != request) continue;
-        Anthill__Envelope envelope = ANTHILL__ENVELOPE__INIT;
-        envelope.session = asked->session;
-        envelope.sequence = asked->sequence;
-        (void)take(lineage->acked, &envelope);
-        return;
-    }
-}
-
-void model_check_backup(const struct shard *primary)
-{
-    const struct model *model = find_model(primary);
-    for (uint32_t i = 0; i < INSTANCES_MAX; i++) {
-        const struct model *other = &world.models[i];
-        if (other->shard == NULL || other == model || other->index != model->index) continue;
-        if (model->log == NULL || other->stream != model->log->stream ||
-            other->primary != model->log->primary_incarnation) {
-            continue;
-        }
-        if (other->taken != model->log->next_index - 1) continue;
-        if (shard_checksum(primary) != shard_checksum(other->shard))
-            sim_fail("shard %u and its backup differ after change %" PRIu64, model->index,
-                     other->taken);
-    }
+    model_hear_replies(model, NULL, outbox, before);
 }
 
 /* ---- rows and checkpoints ------------------------------------------------------------------- */
 
 void model_check(const struct shard *shard, const char *when)
 {
-    const struct model *model = find_model(shard);
+    const struct model *model = model_find(shard);
     for (uint32_t number = 0; number < shard_table_count(shard); number++) {
         uint32_t table = model_table(shard, number);
         for (uint32_t place = 0; place < model_places(table); place++) {
@@ -645,7 +429,7 @@ enum status __wrap_checkpoint_cut_begin(struct checkpoint_cut **cut, const struc
 {
     struct cut_model *kept = malloc(sizeof *kept);
     CHECK(kept != NULL);
-    struct model *model = find_model(shard);
+    struct model *model = model_find(shard);
     *kept = (struct cut_model){.next = world.cuts, .shard = index_of(model), .step = options->step};
     kept->kept = model->state.now;
     world.cuts = kept;
@@ -654,7 +438,7 @@ enum status __wrap_checkpoint_cut_begin(struct checkpoint_cut **cut, const struc
 
 void model_restored(const struct shard *shard, uint64_t step)
 {
-    struct model *model = find_model(shard);
+    struct model *model = model_find(shard);
     const struct cut_model *cut = world.cuts;
     while (cut != NULL && (cut->step != step || cut->shard != index_of(model)))
         cut = cut->next;

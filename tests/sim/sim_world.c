@@ -17,8 +17,13 @@ struct sim sim;
 
 /* ---- what is said --------------------------------------------------------------------------- */
 
-static const char *const canary_names[] = {
-    [CANARY_NONE] = "", [CANARY_NO_WINDOW] = "no-window", [CANARY_RENAME_FIRST] = "rename-first"};
+const char *const canary_names[CANARIES] = {
+    [CANARY_NONE] = "",
+    [CANARY_NO_WINDOW] = "no-window",
+    [CANARY_RENAME_FIRST] = "rename-first",
+    [CANARY_EARLY_ANSWER] = "early-answer",
+    [CANARY_NO_FENCE] = "no-fence",
+};
 
 static void say_replay(void)
 {
@@ -242,13 +247,28 @@ static void choose_faults(void)
     fault_next = 0;
 }
 
+/* A server and a worker do not hear the coordinator for so long that it takes them for dead, but
+ * each other and the rest: they go on by an old map. */
+static void leave_behind(void)
+{
+    uint64_t until_ns = sim.now_ns + sim_between(3 * SIM_S, 6 * SIM_S);
+    uint32_t server = 1 + (uint32_t)sim_between(0, sim.servers);
+    uint32_t worker = 1 + sim.servers + (uint32_t)sim_between(0, sim.workers);
+    if (until_ns > sim.heal_ns) until_ns = sim.heal_ns;
+    bool lost = sim_chance(500);
+    net_part(server, 0, until_ns, lost);
+    net_part(0, server, until_ns, lost);
+    net_part(worker, 0, until_ns, lost);
+    net_part(0, worker, until_ns, lost);
+}
+
 static void fault(void)
 {
     struct process *process = &sim.processes[sim_between(0, sim.process_count)];
     const struct process *other = &sim.processes[sim_between(0, sim.process_count)];
     uint64_t for_ns = sim_between(10 * SIM_MS, 4 * SIM_S);
     uint64_t until_ns = sim.now_ns + for_ns < sim.heal_ns ? sim.now_ns + for_ns : sim.heal_ns;
-    uint64_t kind = sim_between(0, 12);
+    uint64_t kind = sim_between(0, 13);
     if (kind == 3) process = &sim.processes[0]; /* what it forgets, all forget */
     sim_trace(process, "fault", kind, other->index, until_ns);
     switch (kind) {
@@ -284,6 +304,9 @@ static void fault(void)
         break;
     case 10:
         process->disk_faults_until_ns = until_ns;
+        break;
+    case 11:
+        leave_behind();
         break;
     default:
         process->disk_full_until_ns = until_ns;
