@@ -237,7 +237,7 @@ int chaos_clients(int argc, char **argv)
     crowd->count = count;
     static struct chaos_run run;
     struct chaos_options options = {
-        .seed = 1, .servers = 1, .workers = 1, .replicas = 1, .epochs = 400, .exact = true};
+        .seed = 1, .servers = 1, .workers = 1, .replicas = 1, .exact = true};
     limit_files(LIMIT_LOW);
     chaos_run_start(&run, &options);
     limit_files(RLIM_INFINITY);

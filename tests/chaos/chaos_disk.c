@@ -119,8 +119,7 @@ int chaos_disk(int argc, char **argv)
 {
     argp_parse(&argp, argc, argv, 0, NULL, NULL);
     static struct chaos_run run;
-    struct chaos_options options = {
-        .seed = 1, .servers = 2, .workers = 2, .replicas = 2, .epochs = 400};
+    struct chaos_options options = {.seed = 1, .servers = 2, .workers = 2, .replicas = 2};
     chaos_run_prepare(&run, &options);
     chaos_run_launch(&run);
     snprintf(mounted, sizeof mounted, "%s/checkpoints", run.run_dir);

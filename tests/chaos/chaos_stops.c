@@ -93,7 +93,7 @@ int chaos_stops(int argc, char **argv)
                                     .servers = 2,
                                     .workers = 2,
                                     .replicas = replicas,
-                                    .epochs = 400,
+                                    .epochs = 300,
                                     /* nothing may be missing, without a backup either */
                                     .exact = true};
     chaos_run_start(&run, &options);
