@@ -385,7 +385,8 @@ static void copy_rows(struct replica *replica)
         bool last = shard_log_rows(replica->shard, &replica->walk, COPY_ROWS);
         uint64_t index = shard_log_close(replica->shard);
         if (!last) continue;
-        replica->phase = COPY_SENT;
+        /* The last tables may be empty, and all before them there. */
+        replica->phase = acknowledged(replica) >= index ? COPY_DONE : COPY_SENT;
         replica->complete_index = index;
         replica->holds = true; /* before it can be said that the copy is complete */
     }

@@ -596,6 +596,40 @@ static void a_copy_that_stands_elsewhere_is_lost_and_replies_wait(void **state)
     pair_deinit(&pair);
 }
 
+/* The end of the walk finds empty tables, when all that was sent has been acknowledged. */
+static void a_copy_is_complete_though_nothing_is_left_to_send(void **state)
+{
+    (void)state;
+    enum { ROWS = 5000 };
+    struct pair pair;
+    pair_init(&pair, 1);
+    replica_serve(pair.replicas[0], 1, &pair.clients);
+    hello(&pair, 0, 1);
+    uint64_t keys[ROWS];
+    for (unsigned i = 0; i < ROWS; i++)
+        keys[i] = i;
+    for (unsigned rows = 0; rows <= ROWS; rows += 500) {
+        if (rows > 0) pull(&pair, 0, 1, 0, keys, rows);
+        begin_pair(&pair, 2 + rows);
+        for (unsigned turn = 0; turn < 20; turn++) {
+            do {
+                step(&pair, 1);
+            } while (pair.to[1].count > 0);
+            while (pair.to[0].count > 0) {
+                struct message message = link_take(&pair, 0);
+                replica_answered(pair.replicas[0], pair.now_ns, message.envelope->replicate_reply,
+                                 &pair.clients);
+                wire_message_deinit(&message);
+            }
+            replica_turn(pair.replicas[0], pair.now_ns, &pair.out);
+            link_put(&pair, 1, &pair.out);
+        }
+        assert_true(view_of(&pair, 0).backup_complete);
+        assert_equal_copies(&pair);
+    }
+    pair_deinit(&pair);
+}
+
 /* Both sides live, but no message passes between them. */
 static void a_backup_that_answers_nothing_is_lost(void **state)
 {
@@ -811,6 +845,7 @@ int main(void)
         cmocka_unit_test(a_copy_that_is_promoted_late_forgets_neither_sessions_nor_rows),
         cmocka_unit_test(a_primary_that_becomes_a_copy_forgets_how_old_gradients_were),
         cmocka_unit_test(a_copy_that_stands_elsewhere_is_lost_and_replies_wait),
+        cmocka_unit_test(a_copy_is_complete_though_nothing_is_left_to_send),
         cmocka_unit_test(a_backup_that_answers_nothing_is_lost),
         cmocka_unit_test(a_backup_that_gets_a_large_change_slowly_is_not_lost),
         cmocka_unit_test(changes_that_make_no_sense_are_refused),
