@@ -122,8 +122,6 @@ void model_saved(uint32_t index, const struct saved_roles *roles)
 static void check_loss(const struct model *model)
 {
     const struct saved_roles *roles = &lineage_of(model)->roles;
-    if (roles->primary == model->incarnation)
-        sim_fail("shard %u: the primary serves without a copy", model->index);
     if (is_up(roles->primary) || is_up(roles->backup))
         sim_fail("shard %u begins from a checkpoint while its %s lives, which has all that is "
                  "acknowledged",
@@ -157,21 +155,30 @@ static void check_acked(const struct model *model)
     }
 }
 
+static void take_over(struct model *model)
+{
+    if (model->stream != 0) {
+        const struct shipped *shipped = find_shipped(model);
+        if (shipped == NULL) sim_fail("shard %u: a backup without a state", model->index);
+        model->state = shipped->state;
+    }
+    model_find_min(model);
+    check_acked(model);
+    sim_trace(sim.current, "takes over", model->index, model->stream, model->taken);
+}
+
 void __wrap_shard_set_copy(struct shard *shard, bool copy, struct outbox *outbox)
 {
     struct model *model = model_find(shard);
     unsigned before = outbox->count;
-    bool promoted = !copy && model->stream != 0;
+    /* One that was the primary until it handed over, and has taken nothing since, has its own. */
+    bool promoted =
+        !copy && (model->stream != 0 || lineage_of(model)->roles.primary == model->incarnation);
     if (promoted) {
-        const struct shipped *shipped = find_shipped(model);
-        if (shipped == NULL) sim_fail("shard %u: a backup without a state", model->index);
-        model->state = shipped->state;
-        model_find_min(model);
-        check_acked(model);
-        sim_trace(sim.current, "takes over", model->index, model->stream, model->taken);
-    }
-    if (copy) model_forget_pulls(model);
-    if (!copy && !promoted) { /* what was answered after the checkpoint is lost */
+        take_over(model);
+    } else if (copy) {
+        model_forget_pulls(model);
+    } else { /* what was answered after the checkpoint is lost */
         check_loss(model);
         memcpy(lineage_of(model)->acked, model->state.now.taken, sizeof model->state.now.taken);
     }
