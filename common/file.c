@@ -234,6 +234,19 @@ enum status file_dir_remove(const char *path, struct error *error)
     return walk(path, visit_remove, error);
 }
 
+enum status file_dir_discard(const char *path, struct error *error)
+{
+    char aside[FILE_PATH_BYTES];
+    enum status status = file_path(aside, error, "%s.old", path);
+    if (status == STATUS_OK && file_exists(path)) {
+        status = file_dir_remove(aside, error);
+        if (status != STATUS_OK) return status;
+        if (rename(path, aside) != 0) return refuse(error, "move aside", path);
+        status = sync_parent(path, error);
+    }
+    return status != STATUS_OK ? status : file_dir_remove(aside, error);
+}
+
 static enum status visit_sync(const char *path, bool folder, struct error *error)
 {
     struct stat info;

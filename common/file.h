@@ -46,6 +46,10 @@ enum status file_dir_create(const char *path, struct error *error) MUST_CHECK;
 /* Removes the folder with all in it; one that is not there is no error. Does not follow links. */
 enum status file_dir_remove(const char *path, struct error *error) MUST_CHECK;
 
+/* The same for a folder that may not stay there in part: it is moved to `path`.old first, and the
+ * parent fsynced. */
+enum status file_dir_discard(const char *path, struct error *error) MUST_CHECK;
+
 /* Makes a finished folder appear under its final name: fsyncs every file in `temporary`, renames
  * it to `path`, fsyncs the parent. An older `path` is replaced (it is moved aside, then removed).*/
 enum status file_dir_publish(const char *temporary, const char *path,

@@ -30,6 +30,10 @@ struct checkpoint_part {
 enum status checkpoint_publish(const char *dir, uint64_t step, const struct checkpoint_part *parts,
                                uint32_t part_count, struct error *error) MUST_CHECK;
 
+/* Removes DIR/step-N.partial. Cut short, even by the end of the machine, it leaves all of it or
+ * nothing under that name: a step that lacks files cannot become complete. */
+void checkpoint_abandon(const char *dir, uint64_t step);
+
 /* The highest step for which DIR/step-N/manifest.yaml is there; 0: none. */
 uint64_t checkpoint_latest(const char *dir);
 

@@ -79,14 +79,23 @@ enum status checkpoint_publish(const char *dir, uint64_t step, const struct chec
     return status;
 }
 
-/* "step-N" and "step-N.partial", and nothing else. */
+void checkpoint_abandon(const char *dir, uint64_t step)
+{
+    char partial[FILE_PATH_BYTES];
+    struct error error; /* what cannot be removed now goes with the next prune */
+    if (file_path(partial, &error, "%s/step-%" PRIu64 ".partial", dir, step) != STATUS_OK) return;
+    if (file_dir_discard(partial, &error) != STATUS_OK) return;
+}
+
+/* "step-N", "step-N.partial" and "step-N.partial.old" (which is being removed), and nothing else.
+ */
 static bool parse_name(const char *name, uint64_t *step, bool *partial)
 {
     char again[64], *end = NULL;
     if (strncmp(name, "step-", 5) != 0) return false;
     *step = strtoull(name + 5, &end, 10);
-    *partial = strcmp(end, ".partial") == 0;
-    snprintf(again, sizeof again, "step-%" PRIu64 "%s", *step, *partial ? ".partial" : "");
+    *partial = strcmp(end, ".partial") == 0 || strcmp(end, ".partial.old") == 0;
+    snprintf(again, sizeof again, "step-%" PRIu64 "%s", *step, *partial ? end : "");
     return strcmp(name, again) == 0;
 }
 
@@ -137,8 +146,9 @@ uint64_t checkpoint_latest(const char *dir)
 static void remove_step(const char *dir, const struct step *step)
 {
     char folder[FILE_PATH_BYTES];
-    const char *suffix = step->partial ? ".partial" : "";
-    if (file_path(folder, NULL, "%s/step-%" PRIu64 "%s", dir, step->number, suffix) == STATUS_OK) {
+    if (step->partial) {
+        checkpoint_abandon(dir, step->number);
+    } else if (file_path(folder, NULL, "%s/step-%" PRIu64, dir, step->number) == STATUS_OK) {
         remove_folder(folder);
     }
 }

@@ -11,6 +11,7 @@
 
 #include "common/check.h"
 #include "common/file.h"
+#include "ps/checkpoint.h"
 #include "ps/coordinator_state.h"
 
 #define TAIL_BYTES 65536
@@ -213,10 +214,7 @@ enum status coordinator_files_publish(struct coordinator_files *files, uint64_t 
 
 void coordinator_files_abandon(struct coordinator_files *files, uint64_t step)
 {
-    char name[64];
-    snprintf(name, sizeof name, "checkpoints/step-%llu.partial", (unsigned long long)step);
-    /* What cannot be removed now goes with the next prune. */
-    if (file_dir_remove(coordinator_files_path(files, name), NULL) != STATUS_OK) return;
+    checkpoint_abandon(coordinator_files_path(files, "checkpoints"), step);
 }
 
 void coordinator_files_finish(struct coordinator_files *files)

@@ -19,6 +19,15 @@ struct apply_buffer {
     float grads[APPLY_FLOATS];
 };
 
+/* Its arrays are written before they are read. returns owned; NULL when memory is used up */
+static struct apply_buffer *buffer_create(void)
+{
+    struct apply_buffer *buffer = malloc(sizeof *buffer);
+    if (buffer != NULL) buffer->key_count = 0;
+    if (buffer != NULL) buffer->float_count = 0;
+    return buffer;
+}
+
 static void clock_deinit(struct clock_sums *clock)
 {
     for (uint32_t i = 0; i < clock->count; i++)
@@ -52,7 +61,7 @@ static enum status find_clock(struct gradient_sums *sums, uint64_t number,
                          sums->count);
     }
     if (sums->clocks == NULL) sums->clocks = calloc(GRADIENT_CLOCKS_MAX, sizeof *sums->clocks);
-    if (sums->buffer == NULL) sums->buffer = calloc(1, sizeof *sums->buffer);
+    if (sums->buffer == NULL) sums->buffer = buffer_create();
     struct table_index index;
     if (sums->clocks == NULL || sums->buffer == NULL || table_index_init(&index) != STATUS_OK) {
         return error_set(error, STATUS_NOMEM, "no memory for the sums of a clock");

@@ -13,23 +13,38 @@
 #include "tests/sim/sim_wrap.h"
 /* ---- streams -------------------------------------------------------------------------------- */
 
+/* The last states of each shard's streams. The memory is kept from run to run. */
+static struct shipped *ring[SHARDS_MAX][SHIPPED];
+
+/* The newest of them, or so many before it; NULL: none. */
+static const struct shipped *shipped_before(uint32_t index, uint32_t count)
+{
+    uint32_t shipped = world.lineages[index].shipped;
+    return count < shipped && count < SHIPPED ? ring[index][(shipped - 1 - count) % SHIPPED] : NULL;
+}
+
+/* Few clocks are open. */
+static void copy_state(struct state *to, const struct state *from)
+{
+    memcpy(to, from, offsetof(struct state, open) + from->open_count * sizeof *from->open);
+}
+
 /* The state of the primary as it is at the end of its stream's change `index`. */
 static void keep_shipped(const struct model *model, uint64_t index)
 {
     struct lineage *lineage = lineage_of(model);
-    struct shipped **place = &lineage->shipped[lineage->shipped_next % SHIPPED];
-    struct shipped *last = lineage->shipped[(lineage->shipped_next + SHIPPED - 1) % SHIPPED];
+    const struct shipped *last = shipped_before(model->index, 0);
     uint64_t primary = model->log->primary_incarnation;
     bool again = last != NULL && last->primary == primary && last->stream == model->log->stream &&
                  last->index == index;
     if (again) return;
-    lineage->shipped_next++;
+    struct shipped **place = &ring[model->index][lineage->shipped++ % SHIPPED];
     if (*place == NULL) *place = malloc(sizeof **place);
     CHECK(*place != NULL);
     (*place)->primary = primary;
     (*place)->stream = model->log->stream;
     (*place)->index = index;
-    (*place)->state = model->state;
+    copy_state(&(*place)->state, &model->state);
     sim_trace(sim.current, "ships", model->index, model->log->stream, index);
 }
 
@@ -64,11 +79,9 @@ enum status __wrap_shard_take_changes(struct shard *shard, const struct message 
 /* The newest state of the stream that the backup has whole. */
 static const struct shipped *find_shipped(const struct model *model)
 {
-    const struct lineage *lineage = lineage_of(model);
-    const struct shipped *found = NULL;
-    for (uint32_t i = 0; i < SHIPPED; i++) {
-        const struct shipped *one = lineage->shipped[i];
-        if (one == NULL || one->primary != model->primary || one->stream != model->stream ||
+    const struct shipped *one, *found = NULL;
+    for (uint32_t i = 0; (one = shipped_before(model->index, i)) != NULL; i++) {
+        if (one->primary != model->primary || one->stream != model->stream ||
             one->index > model->taken) {
             continue;
         }
@@ -122,8 +135,6 @@ void model_saved(uint32_t index, const struct saved_roles *roles)
 static void check_loss(const struct model *model)
 {
     const struct saved_roles *roles = &lineage_of(model)->roles;
-    if (roles->primary == model->incarnation)
-        sim_fail("shard %u: the primary serves without a copy", model->index);
     if (is_up(roles->primary) || is_up(roles->backup))
         sim_fail("shard %u begins from a checkpoint while its %s lives, which has all that is "
                  "acknowledged",
@@ -157,21 +168,30 @@ static void check_acked(const struct model *model)
     }
 }
 
+static void take_over(struct model *model)
+{
+    if (model->stream != 0) {
+        const struct shipped *shipped = find_shipped(model);
+        if (shipped == NULL) sim_fail("shard %u: a backup without a state", model->index);
+        copy_state(&model->state, &shipped->state);
+    }
+    model_find_min(model);
+    check_acked(model);
+    sim_trace(sim.current, "takes over", model->index, model->stream, model->taken);
+}
+
 void __wrap_shard_set_copy(struct shard *shard, bool copy, struct outbox *outbox)
 {
     struct model *model = model_find(shard);
     unsigned before = outbox->count;
-    bool promoted = !copy && model->stream != 0;
+    /* One that was the primary until it handed over, and has taken nothing since, has its own. */
+    bool promoted =
+        !copy && (model->stream != 0 || lineage_of(model)->roles.primary == model->incarnation);
     if (promoted) {
-        const struct shipped *shipped = find_shipped(model);
-        if (shipped == NULL) sim_fail("shard %u: a backup without a state", model->index);
-        model->state = shipped->state;
-        model_find_min(model);
-        check_acked(model);
-        sim_trace(sim.current, "takes over", model->index, model->stream, model->taken);
-    }
-    if (copy) model_forget_pulls(model);
-    if (!copy && !promoted) { /* what was answered after the checkpoint is lost */
+        take_over(model);
+    } else if (copy) {
+        model_forget_pulls(model);
+    } else { /* what was answered after the checkpoint is lost */
         check_loss(model);
         memcpy(lineage_of(model)->acked, model->state.now.taken, sizeof model->state.now.taken);
     }

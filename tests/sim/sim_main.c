@@ -6,6 +6,10 @@
 
 #include "tests/sim/sim.h"
 
+/* Of jemalloc: memory is not given back between runs. */
+extern const char *malloc_conf;
+const char *malloc_conf = "dirty_decay_ms:-1,muzzy_decay_ms:-1";
+
 static int usage(void)
 {
     fputs("usage: anthill-sim [--trace] --seed N | --seeds FIRST..LAST"

@@ -38,10 +38,6 @@ void model_deinit(void)
     }
     for (uint32_t i = 0; i < INSTANCES_MAX; i++)
         model_forget_pulls(&world.models[i]);
-    for (uint32_t i = 0; i < SHARDS_MAX; i++) {
-        for (uint32_t j = 0; j < SHIPPED; j++)
-            free(world.lineages[i].shipped[j]);
-    }
 }
 
 struct model *model_find(const struct shard *shard)

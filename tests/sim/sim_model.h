@@ -23,13 +23,13 @@ struct open_clock {
 /* Who trains and what waits, beside what a checkpoint holds: all that a backup has. */
 struct state {
     struct kept now;
-    struct open_clock open[OPEN]; /* bsp: sums that are not in the rows yet */
-    uint32_t open_count;
     struct {
         uint64_t session, clock;
     } trainers[TRAINERS];
     uint32_t trainer_count;
     uint64_t clock_min; /* never goes back */
+    uint32_t open_count;
+    struct open_clock open[OPEN]; /* bsp: sums that are not in the rows yet */
 };
 
 /* One instance of a shard: a primary, a backup, or one that was. */
@@ -56,8 +56,7 @@ struct lineage {
     struct saved_roles roles;                    /* as the coordinator's disk has them */
     uint8_t ever[SESSIONS_MAX_][SEQUENCES / 8];  /* taken by any instance */
     uint8_t acked[SESSIONS_MAX_][SEQUENCES / 8]; /* an answer has left for the client */
-    struct shipped *shipped[SHIPPED];            /* a ring */
-    uint32_t shipped_next;
+    uint32_t shipped;                            /* states that were kept */
     struct asked {
         uint64_t peer, request, session, sequence;
     } asked[ASKED]; /* the last numbered requests; a ring */

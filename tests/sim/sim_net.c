@@ -11,7 +11,7 @@
 enum { ANYWHERE = UINT32_MAX };
 
 struct connection {
-    uint32_t process, thread; /* where it leads; process ANYWHERE: nowhere yet */
+    uint32_t process, thread, port; /* where it leads; process ANYWHERE: nowhere yet */
     char endpoint[ENDPOINT_BYTES];
     uint64_t resets;
     uint64_t clogged_until_ns;
@@ -23,7 +23,7 @@ struct packet {
     bool back;              /* from where it leads */
     /* What it was sent over; another one since: it is lost. */
     uint64_t generation, resets;
-    char endpoint[ENDPOINT_BYTES];
+    uint32_t port;
     uint32_t tries;
     struct message message;
 };
@@ -104,17 +104,14 @@ uint64_t net_due(void)
 /* ---- connections ---------------------------------------------------------------------------- */
 
 /* A server that starts again listens on other ports half of the time. */
-void net_endpoint(const struct process *process, uint32_t thread, char endpoint[ENDPOINT_BYTES])
+static uint32_t port_of(const struct process *process)
 {
-    uint64_t port = process->role == ROLE_SERVER ? process->generation / 2 : 0;
-    snprintf(endpoint, ENDPOINT_BYTES, "tcp://%s:%u-%u", process->name, thread, (unsigned)port);
+    return process->role == ROLE_SERVER ? (uint32_t)(process->generation / 2) : 0;
 }
 
-static bool listens(const struct process *process, uint32_t thread, const char *endpoint)
+void net_endpoint(const struct process *process, uint32_t thread, char endpoint[ENDPOINT_BYTES])
 {
-    char own[ENDPOINT_BYTES];
-    net_endpoint(process, thread, own);
-    return process->up && strcmp(own, endpoint) == 0;
+    snprintf(endpoint, ENDPOINT_BYTES, "tcp://%s:%u-%u", process->name, thread, port_of(process));
 }
 
 void net_connect(struct process *process, uint32_t slot, const char *endpoint)
@@ -129,7 +126,9 @@ void net_connect(struct process *process, uint32_t slot, const char *endpoint)
         if (strncmp(endpoint + 6, other->name, length) != 0 || endpoint[6 + length] != ':')
             continue;
         connection->process = i;
-        connection->thread = (uint32_t)atoi(endpoint + 7 + length);
+        char *end;
+        connection->thread = (uint32_t)strtoul(endpoint + 7 + length, &end, 10);
+        connection->port = (uint32_t)strtoul(end + 1, NULL, 10);
         return;
     }
     sim_fail("%s is no endpoint of this run", endpoint);
@@ -179,8 +178,8 @@ static void transmit(uint32_t process, uint32_t slot, bool back, struct message 
                             .slot = slot,
                             .back = back,
                             .generation = sim.processes[process].generation,
-                            .resets = connection->resets};
-    memcpy(packet.endpoint, connection->endpoint, sizeof packet.endpoint);
+                            .resets = connection->resets,
+                            .port = connection->port};
     if (!sim_chance(sim.loss)) put(&packet, message);
     if (sim_chance(sim.repeat)) put(&packet, message);
     wire_message_deinit(message);
@@ -271,7 +270,7 @@ void net_deliver(void)
     struct process *router = &sim.processes[connection->process];
     struct process *to = packet->back ? &sim.processes[packet->process] : router;
     uint32_t from = packet->back ? connection->process : packet->process;
-    bool there = packet->back ? to->up : listens(to, connection->thread, packet->endpoint);
+    bool there = packet->back ? to->up : (to->up && packet->port == port_of(to));
     uint32_t count = net.count;
     if (is_held_up(packet, from, to, there)) {
         if (net.count == count) packet_free(packet);

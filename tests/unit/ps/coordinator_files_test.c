@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "common/file.h"
+#include "ps/checkpoint.h"
 #include "ps/coordinator_files.h"
 #include "tests/unit/ps/checkpoint_fixture.h"
 
@@ -170,6 +171,22 @@ static void what_there_is_of_an_abandoned_checkpoint_goes(void **state)
     assert_false(file_exists(step));
 }
 
+/* Its parts have lost files that their manifests name, and the state still waits for the step. */
+static void a_checkpoint_whose_removal_was_cut_short_goes_with_the_next_prune(void **state)
+{
+    struct folder *folder = *state;
+    assert_int_equal(open_folder(folder, false), STATUS_OK);
+    char dir[FILE_PATH_BYTES], part[FILE_PATH_BYTES];
+    snprintf(dir, sizeof dir, "%s", coordinator_files_path(folder->files, "checkpoints"));
+    assert_int_equal(file_path(part, NULL, "%s/step-1.partial.old/server-0-shard-0", dir),
+                     STATUS_OK);
+    assert_int_equal(file_dir_create(part, &folder->error), STATUS_OK);
+    struct checkpoint_part none = {0};
+    assert_int_not_equal(checkpoint_publish(dir, 1, &none, 1, &folder->error), STATUS_OK);
+    checkpoint_prune(dir, 1, 0, 2);
+    assert_false(file_exists(part));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -181,6 +198,7 @@ int main(void)
         TEST(a_line_decided_before_a_crash_is_written_once),
         TEST(a_published_checkpoint_may_be_published_again),
         TEST(what_there_is_of_an_abandoned_checkpoint_goes),
+        TEST(a_checkpoint_whose_removal_was_cut_short_goes_with_the_next_prune),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
