@@ -56,7 +56,7 @@ bin=$here/build/release/bin
 
 # ---- processes: pid -> role, and what to start again ------------------------------------------
 declare -A role_of=() command_of=() restarts_of=()
-sockets= run_dir= restarts_max=20
+sockets= run_dir= restarts_max=20 tick=
 
 start() { # ROLE COMMAND...: a process that ends when this script does, with its log
     local role=$1
@@ -122,13 +122,28 @@ await_endpoint() { # waits until the coordinator has said where it listens
     endpoint=$(<"$run_dir/coordinator.endpoint")
 }
 
+# Sets `pid` and `code` of a process that has ended. `wait -n` says nothing of those that ended while
+# another one was started again: all are looked at first, and again every second.
+await_death() {
+    while true; do
+        for pid in "${!role_of[@]}"; do
+            kill -0 "$pid" 2>/dev/null && continue
+            wait "$pid" 2>/dev/null
+            code=$?
+            return
+        done
+        [ -n "$tick" ] && kill -0 "$tick" 2>/dev/null || { sleep 1 >/dev/null 2>&1 & tick=$!; }
+        pid=
+        wait -n -p pid "$tick" "${!role_of[@]}" 2>/dev/null # without the shell's own notice
+        code=$?
+        [ -n "$pid" ] && [ "$pid" != "$tick" ] && return
+    done
+}
+
 supervise() { # until the coordinator ends; starts again what was killed
     local pid code role
     while true; do
-        pid=
-        wait -n -p pid "${!role_of[@]}" 2>/dev/null # without the shell's own notice
-        code=$?
-        [ -n "$pid" ] || continue
+        await_death
         role=${role_of[$pid]}
         unset "role_of[$pid]"
         if [ "$role" = coordinator ] && { [ -s "$run_dir/result.json" ] || is_permanent "$code"; }; then

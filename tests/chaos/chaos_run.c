@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "common/check.h"
 #include "common/clock.h"
@@ -248,6 +249,13 @@ void chaos_run_await(struct chaos_run *run, const char *what,
         }
         snprintf(path, sizeof path, "%s/result.json", run->run_dir);
         if (file_exists(path)) chaos_fail(run, "the run was over while waiting for %s", what);
+        siginfo_t ended = {0};
+        if (run->launch.pid > 0 &&
+            waitid(P_PID, (id_t)run->launch.pid, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+            ended.si_pid != 0) {
+            (void)process_wait(&run->launch, 1);
+            chaos_fail(run, "launch.sh ended while waiting for %s: %s", what, run->launch.err);
+        }
         if (clock_now_ns() >= deadline_ns) chaos_fail(run, "waited in vain for %s", what);
         chaos_nap(TURN_SECONDS);
     }

@@ -28,7 +28,8 @@ enum { DIM = 2, PUSH_KEYS_MAX = 4, IN_FLIGHT_MAX = 1024, WEIGHT_MAX = 50 };
 /* One push's part in one row. */
 struct update {
     double weight;
-    uint64_t acknowledged_ns; /* 0: nobody knows whether it was applied */
+    uint64_t started_ns;
+    bool unknown; /* nobody knows whether it was applied */
 };
 
 struct row {
@@ -82,15 +83,14 @@ static void ask_to_stop(int signal_number)
 /* ---- pushes -------------------------------------------------------------------------------------
  */
 
-static void remember(struct row *row, double weight, uint64_t acknowledged_ns)
+static void remember(struct row *row, const struct update *update)
 {
     if (row->count == row->capacity) {
         row->capacity = row->capacity == 0 ? 16 : 2 * row->capacity;
         row->updates = realloc(row->updates, row->capacity * sizeof *row->updates);
         CHECK(row->updates != NULL);
     }
-    row->updates[row->count++] =
-        (struct update){.weight = weight, .acknowledged_ns = acknowledged_ns};
+    row->updates[row->count++] = *update;
 }
 
 static bool has_key(const struct push *push, uint64_t key)
@@ -132,8 +132,9 @@ static enum status finish_push(struct job *job, struct error *error)
     double waited = (double)(now_ns - push->started_ns) * 1e-9;
     if (waited > job->tally.longest_wait_seconds) job->tally.longest_wait_seconds = waited;
     for (uint32_t i = 0; i < push->count; i++)
-        remember(&job->rows[push->keys[i]], (double)push->grads[i][1],
-                 status == STATUS_OK ? now_ns : 0);
+        remember(&job->rows[push->keys[i]], &(struct update){.weight = (double)push->grads[i][1],
+                                                             .started_ns = push->started_ns,
+                                                             .unknown = status != STATUS_OK});
     *(status == STATUS_OK ? &job->tally.acknowledged : &job->tally.unknown) += push->count;
     return status == STATUS_EXPIRED ? STATUS_OK : status;
 }
@@ -147,14 +148,13 @@ static bool some_weigh(const struct row *row, uint32_t from, double count, doubl
     if (count == 0) return weight == 0;
     for (uint32_t i = from; i < row->count; i++) {
         const struct update *update = &row->updates[i];
-        if (update->acknowledged_ns == 0 &&
-            some_weigh(row, i + 1, count - 1, weight - update->weight))
+        if (update->unknown && some_weigh(row, i + 1, count - 1, weight - update->weight))
             return true;
     }
     return false;
 }
 
-/* The times of what a death took from a row, or rows. */
+/* When what a death took from rows was pushed. */
 struct loss {
     uint64_t first_ns, last_ns;
 };
@@ -169,9 +169,9 @@ static bool forget_lost(struct row *row, uint32_t count, double weight, struct l
             sum += row->updates[i].weight;
         if (sum != weight) continue;
         struct update *first = &row->updates[end - count];
-        uint64_t last_ns = row->updates[end - 1].acknowledged_ns;
-        if (loss->first_ns == 0 || first->acknowledged_ns < loss->first_ns)
-            loss->first_ns = first->acknowledged_ns;
+        uint64_t last_ns = row->updates[end - 1].started_ns;
+        if (loss->first_ns == 0 || first->started_ns < loss->first_ns)
+            loss->first_ns = first->started_ns;
         if (last_ns > loss->last_ns) loss->last_ns = last_ns;
         memmove(first, &row->updates[end], (row->count - end) * sizeof *first);
         row->count -= count;
@@ -186,7 +186,7 @@ static void check_row(struct job *job, uint64_t key, const float *values, struct
     double count = -(double)values[0], weight = -(double)values[1];
     double known_count = 0, known_weight = 0, unknown = 0;
     for (uint32_t i = 0; i < row->count; i++) {
-        if (row->updates[i].acknowledged_ns == 0) {
+        if (row->updates[i].unknown) {
             unknown++;
         } else {
             known_count++;

@@ -98,6 +98,36 @@ static void a_run_survives_the_death_of_each_kind_of_process(void **state)
     remove_folder(launch.folder);
 }
 
+/* launch.sh learns of all of them in one moment. */
+static void processes_that_die_at_once_are_all_started_again(void **state)
+{
+    (void)state;
+    if (shared_data("cora") == NULL) skip();
+    struct launch launch;
+    struct process process = {0};
+    launch_init(&launch, "conf/cora-gcn.yaml");
+    set(&launch, "train.epochs=1000");
+    set(&launch, "workers.lease_seconds=2");
+    set(&launch, "checkpoint.every_seconds=0.2");
+    process_start(&process, source_dir(), launch.argv);
+    static const char *const roles[] = {"worker-0", "server-1", "coordinator", "worker-1"};
+    await_progress(&launch, 20);
+    assert_int_equal(kill(process.pid, SIGSTOP), 0);
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        kill_role(&launch, roles[i]);
+    assert_int_equal(kill(process.pid, SIGCONT), 0);
+    int code = process_wait(&process, 240);
+    if (code != 0) show(&process);
+    assert_int_equal(code, 0);
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
+        char said[64];
+        snprintf(said, sizeof said, "%s died", roles[i]);
+        assert_non_null(strstr(process.err, said));
+    }
+    process_deinit(&process);
+    remove_folder(launch.folder);
+}
+
 static void a_table_without_room_ends_the_run_with_its_name(void **state)
 {
     (void)state;
@@ -328,6 +358,7 @@ int main(void)
         cmocka_unit_test(a_run_on_cora_reaches_the_published_accuracy),
         cmocka_unit_test(eval_and_infer_agree_with_the_result_of_the_run),
         cmocka_unit_test(a_run_survives_the_death_of_each_kind_of_process),
+        cmocka_unit_test(processes_that_die_at_once_are_all_started_again),
         cmocka_unit_test(a_table_without_room_ends_the_run_with_its_name),
         cmocka_unit_test(a_run_with_kept_rows_in_a_short_form_trains_to_the_end),
         cmocka_unit_test(an_unknown_key_is_named_with_file_and_line),
