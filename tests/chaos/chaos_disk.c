@@ -93,10 +93,10 @@ static void fill_and_clear(struct chaos_run *run)
     chaos_run_await(run, "a first checkpoint", has_newer, 0, &status);
     snprintf(filler, sizeof filler, "%s/checkpoints/filler", run->run_dir);
     fill(run, filler);
+    unsigned before = (unsigned)(status.progress * 1e6);
     chaos_run_await(run, "a checkpoint to fail", has_failed, status.checkpoints_failed, &status);
     chaos_run_await(run, "another one to fail", has_failed, status.checkpoints_failed, &status);
-    chaos_run_await(run, "training to go on", has_advanced, (unsigned)(status.progress * 1e6),
-                    &status);
+    chaos_run_await(run, "training to go on", has_advanced, before, &status);
     if (!await(nothing_is_left, run, 60)) chaos_fail(run, "an unfinished checkpoint is left");
     double failures = metric(run, "anthill_ps_checkpoint_failures_total");
     chaos_say(run, "failed: %u checkpoints, by the metric %g parts", status.checkpoints_failed,

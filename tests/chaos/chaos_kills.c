@@ -68,7 +68,7 @@ static void run_once(uint64_t seed, const struct kills_options *options,
     };
     chaos_run_start(&run, &chaos);
     for (unsigned i = 0; i < options->kills; i++) {
-        chaos_nap(0.05 + 2.0 * (double)rng_float(&rng));
+        chaos_run_pass(&run, 0.05 + 2.0 * (double)rng_float(&rng));
         kill_one(&run, i == 0, &rng, result);
     }
     chaos_run_await_safe(&run, NULL);

@@ -118,7 +118,11 @@ static void start_member(struct chaos_run *run, const char *const *prefix, const
     const char *settings[] = {"--set", "network.transport=tcp", "--set", host, NULL};
     memcpy(&argv[count], settings, sizeof settings);
     CHECK(run->member_count < CHAOS_MEMBERS_MAX);
-    process_start(&run->members[run->member_count++], source_dir(), argv);
+    process_start(&run->members[run->member_count], source_dir(), argv);
+    /* All the commands before replace themselves by the next one. */
+    pid_t pid = run->members[run->member_count++].pid;
+    if (!shell("echo %d >%s/pids/%s", (int)pid, run->run_dir, role))
+        chaos_fail(run, "the process of %s cannot be written down", role);
 }
 
 static char *endpoint_of(struct chaos_run *run)
@@ -147,7 +151,8 @@ static void start_members(struct chaos_run *run)
     if (process_run(&import, source_dir(), 60, import_argv) != 0)
         chaos_fail(run, "no graph: %s", import.err);
     process_deinit(&import);
-    if (!shell("mkdir -p %s/logs", run->run_dir)) chaos_fail(run, "no folder for logs");
+    if (!shell("mkdir -p %s/logs %s/pids", run->run_dir, run->run_dir))
+        chaos_fail(run, "no folders for logs and pids");
     start_member(run, network.server_prefix, "coordinator",
                  (const char *[]){ps, "coordinator", run->config, "--endpoint",
                                   "tcp://" SERVER_HOST ":*", NULL});
@@ -204,15 +209,15 @@ static void run_faults(struct chaos_run *run, const struct network_options *opti
     if (options->loss > 0) {
         lose(run, network.servers, options->loss);
         lose(run, network.workers, options->loss);
-        chaos_nap(options->seconds);
+        chaos_run_pass(run, options->seconds);
     }
     const char *sides[] = {network.servers, network.workers};
     for (unsigned i = 0; options->partitions && i < 2; i++) {
         lose(run, sides[i], 100);
-        chaos_nap(options->seconds);
+        chaos_run_pass(run, options->seconds);
         lose(run, sides[i], options->loss);
         chaos_run_await_safe(run, NULL);
-        chaos_nap(options->seconds);
+        chaos_run_pass(run, options->seconds);
     }
 }
 

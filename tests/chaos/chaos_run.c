@@ -18,9 +18,9 @@
 
 #define DEADLINE_SECONDS 120.0
 #define TURN_SECONDS     0.1
-#define HOLD_AT          0.8 /* of the run's progress */
+#define HOLD_AT          0.6 /* of the run's epochs */
 
-enum { NODES = 600, EDGES_PER_NODE = 4, FEATURES = 8, EPOCHS = 250 };
+enum { NODES = 600, EDGES_PER_NODE = 4, FEATURES = 8, EPOCHS = 600 };
 
 /* The run that this process does, to be ended with it. */
 static struct chaos_run *current;
@@ -122,8 +122,7 @@ static void write_config(struct chaos_run *run)
                     "model:\n  embedding: 8\n  layers:\n"
                     "    - {type: sage, units: 16}\n    - {type: relu}\n"
                     "    - {type: sage, units: 0}\n");
-    text_add(&text, "train: {epochs: %u, batch: 30, evaluate_every: 50}\n",
-             options->epochs > 0 ? options->epochs : EPOCHS);
+    text_add(&text, "train: {epochs: %u, batch: 30, evaluate_every: 50}\n", options->epochs);
     text_add(&text, "servers: {count: %u, replicas: %u}\n", options->servers, options->replicas);
     text_add(&text, "workers: {count: %u, lease_seconds: 2}\n", options->workers);
     text_add(&text, "checkpoint: {every_seconds: 2}\n"
@@ -134,6 +133,7 @@ static void write_config(struct chaos_run *run)
 void chaos_run_prepare(struct chaos_run *run, const struct chaos_options *options)
 {
     *run = (struct chaos_run){.options = *options, .started_ns = clock_now_ns()};
+    if (run->options.epochs == 0) run->options.epochs = EPOCHS;
     current = run;
     char folder[64];
     snprintf(run->folder, sizeof run->folder, "%s",
@@ -220,14 +220,44 @@ bool chaos_run_status(struct chaos_run *run, struct chaos_status *status)
     return answered;
 }
 
-static void hold_workers(struct chaos_run *run, int signal_number)
+static void signal_workers(struct chaos_run *run, int signal_number)
 {
     for (unsigned i = 0; i < run->options.workers; i++) {
         char role[32];
         snprintf(role, sizeof role, "worker-%u", i);
         (void)chaos_run_signal(run, role, signal_number);
     }
-    run->held = signal_number == SIGSTOP;
+}
+
+/* The epoch of the last line of metrics.jsonl. */
+static double epoch_now(const struct chaos_run *run)
+{
+    char path[256];
+    char *text = NULL;
+    size_t bytes = 0;
+    snprintf(path, sizeof path, "%s/metrics.jsonl", run->run_dir);
+    if (file_read_all(path, 64 << 20, &text, &bytes, NULL) != STATUS_OK) return 0;
+    double epoch = json_number(last_line(text), NULL, "epoch");
+    free(text);
+    return epoch;
+}
+
+/* Workers that are started again meanwhile are stopped, too. */
+static void hold_late_workers(struct chaos_run *run)
+{
+    if (!run->held && epoch_now(run) < HOLD_AT * run->options.epochs) return;
+    if (!run->held) chaos_say(run, "workers are held");
+    run->held = true;
+    signal_workers(run, SIGSTOP);
+}
+
+void chaos_run_pass(struct chaos_run *run, double seconds)
+{
+    uint64_t end_ns = clock_now_ns() + (uint64_t)(seconds * 1e9);
+    do {
+        hold_late_workers(run);
+        chaos_nap(TURN_SECONDS);
+    } while (clock_now_ns() < end_ns);
 }
 
 void chaos_run_await(struct chaos_run *run, const char *what,
@@ -240,13 +270,8 @@ void chaos_run_await(struct chaos_run *run, const char *what,
     uint64_t deadline_ns = clock_now_ns() + (uint64_t)(DEADLINE_SECONDS * 1e9);
     for (;;) {
         char path[256];
-        if (chaos_run_status(run, status)) {
-            if (!run->held && status->progress > HOLD_AT) {
-                chaos_say(run, "workers are held at %.0f%%", 100 * status->progress);
-                hold_workers(run, SIGSTOP);
-            }
-            if (holds(run, status, argument)) return;
-        }
+        hold_late_workers(run);
+        if (chaos_run_status(run, status) && holds(run, status, argument)) return;
         snprintf(path, sizeof path, "%s/result.json", run->run_dir);
         if (file_exists(path)) chaos_fail(run, "the run was over while waiting for %s", what);
         siginfo_t ended = {0};
@@ -380,12 +405,12 @@ void chaos_run_finish_job(struct chaos_run *run)
     int code = process_wait(&run->job, DEADLINE_SECONDS);
     chaos_say(run, "the job: %s", last_line(run->job.out));
     if (code != 0) chaos_fail(run, "the job ended with exit code %d: %s", code, run->job.err);
+    if (run->held) signal_workers(run, SIGCONT);
 }
 
 void chaos_run_finish(struct chaos_run *run)
 {
     chaos_run_finish_job(run);
-    if (run->held) hold_workers(run, SIGCONT);
     int code = process_wait(&run->launch, 2 * DEADLINE_SECONDS);
     const char *result = last_line(run->launch.out);
     if (code != 0 || strstr(result, "\"status\":\"ok\"") == NULL)

@@ -96,6 +96,8 @@ void chaos_run_finish(struct chaos_run *run);
 void chaos_run_finish_job(struct chaos_run *run);
 void chaos_run_deinit(struct chaos_run *run);
 
+/* Lets time pass. Workers that get near the run's end are stopped meanwhile. */
+void chaos_run_pass(struct chaos_run *run, double seconds);
 void chaos_nap(double seconds);
 
 #endif

@@ -37,7 +37,7 @@ static void stop_worker(struct chaos_run *run)
     chaos_run_await_safe(run, &status);
     signal_role(run, "worker-0", SIGSTOP);
     chaos_run_await(run, "worker-0 to be given up", worker_is_lost, status.workers_lost, NULL);
-    chaos_nap(STOP_SECONDS);
+    chaos_run_pass(run, STOP_SECONDS);
     signal_role(run, "worker-0", SIGCONT);
 }
 
@@ -49,7 +49,7 @@ static void stop_server(struct chaos_run *run)
     signal_role(run, "server-0", SIGSTOP);
     if (run->options.replicas > 1)
         chaos_run_await(run, "a failover", has_failed_over, status.failovers, NULL);
-    chaos_nap(STOP_SECONDS);
+    chaos_run_pass(run, STOP_SECONDS);
     signal_role(run, "server-0", SIGCONT);
     chaos_run_await_safe(run, NULL);
 }
@@ -58,7 +58,7 @@ static void stop_coordinator(struct chaos_run *run)
 {
     chaos_run_await_safe(run, NULL);
     signal_role(run, "coordinator", SIGSTOP);
-    chaos_nap(STOP_SECONDS);
+    chaos_run_pass(run, STOP_SECONDS);
     signal_role(run, "coordinator", SIGCONT);
     chaos_run_await_safe(run, NULL);
 }
@@ -93,7 +93,6 @@ int chaos_stops(int argc, char **argv)
                                     .servers = 2,
                                     .workers = 2,
                                     .replicas = replicas,
-                                    .epochs = 300,
                                     /* nothing may be missing, without a backup either */
                                     .exact = true};
     chaos_run_start(&run, &options);
