@@ -270,7 +270,9 @@ int chaos_network(int argc, char **argv)
         .workers = WORKERS,
         .replicas = 2,
         /* A step takes half a second where a fifth of all packets is lost. */
-        .epochs = options.loss > 10 ? 15 : 60,
+        .epochs = options.loss > 10  ? 15
+                  : options.loss > 0 ? 60
+                                     : 0,
     };
     chaos_run_prepare(&run, &chaos);
     run.status_prefix = network.server_prefix;
