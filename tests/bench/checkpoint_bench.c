@@ -233,6 +233,7 @@ enum status checkpoint_cases(struct bench *bench, struct error *error)
     const struct ps_setting setting = {.transport = PS_SHM,
                                        .servers = 1,
                                        .shards = 1,
+                                       .replicas = 1,
                                        .workers = 1,
                                        .dim = 64,
                                        .row_count = bench->quick ? 40000 : 4000000,
