@@ -5,6 +5,7 @@
 
 #include "common/check.h"
 #include "ps/client/client_message.h"
+#include "ps/push_window.h"
 
 #define RESEND_NS     LINK_SECOND_NS
 #define RESEND_MAX_NS (5 * LINK_SECOND_NS)
@@ -385,16 +386,23 @@ void client_link_slept(struct client_link *link, uint64_t now_ns, uint64_t ns)
     }
 }
 
-/* A shard that has restarted or forgotten the session does not know that it trains: say
- * it before the pushes come again. */
+/* A shard that has restarted or forgotten the session does not know that it trains: say it before
+ * the pushes come again, or behind them when the window has no number left. */
 static void enter_again(struct client_link *link, struct client_shared *shared, uint64_t now_ns)
 {
-    const struct part *newest = link->pushes_sent.tail;
+    const struct part *oldest = link->pushes_sent.head, *newest = link->pushes_sent.tail;
     if (newest != NULL && newest->kind == PART_ADVANCE) return; /* it enters, or leaves */
+    bool room = oldest == NULL || link->sequence_next - oldest->sequence < PUSH_WINDOW;
+    const struct part *next = link->pushes_waiting.head;
+    if (!room && next != NULL && next->kind == PART_ADVANCE) return; /* the same, later */
     struct part *part = part_pool_take(&shared->pool);
     part->kind = PART_ADVANCE;
     part->link = link->index;
     part->clock = link->clock;
+    if (!room) {
+        client_link_add_first(link, part);
+        return;
+    }
     part->sequence = link->sequence_next++;
     part_list_append(&link->pushes_sent, part);
     send_part(link, shared, part, now_ns);

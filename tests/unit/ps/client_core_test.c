@@ -465,6 +465,39 @@ static void a_trainer_enters_again_on_a_shard_that_came_back_empty(void **state)
     net_deinit(&net);
 }
 
+/* Each start of the shard hears an advance, which takes a number; the network looks whether the
+ * numbers of what is unanswered still fit into the shard's window. */
+static void entering_again_and_again_keeps_old_pushes_in_the_window(void **state)
+{
+    (void)state;
+    struct net net;
+    net_init(&net, 17);
+    struct client_core *core = net_client(&net, true);
+    join_well(&net, core);
+    struct spec_fixture fixture = {0};
+    fixture_sparse(&fixture, "rows", DIM, SGD);
+    uint32_t table = open_table(&net, core, &fixture);
+    float sums[KEYS][DIM] = {{0}};
+    client_core_advance(core);
+    flush_well(&net, core);
+    wait_idle(&net, core);
+    net.loses_replies_to_pushes = true;
+    for (unsigned i = 0; i < 80; i++)
+        push_random(&net, core, table, sums);
+    for (unsigned i = 0; i < 20; i++) {
+        wait_idle(&net, core);
+        if (i % 4 == 0) restart_empty(&net);
+    }
+    net.loses_replies_to_pushes = false;
+    flush_well(&net, core);
+    wait_idle(&net, core);
+    struct shard_stats stats;
+    shard_stats(net.shards[1], &stats);
+    assert_int_equal(stats.trainers, 1);
+    assert_int_equal(stats.clock_min, client_core_clock(core));
+    net_deinit(&net);
+}
+
 static void who_was_taken_for_dead_enters_again_at_one_clock_everywhere(void **state)
 {
     (void)state;
@@ -537,6 +570,7 @@ int main(void)
         cmocka_unit_test(reading_only_does_not_enter_the_clock),
         cmocka_unit_test(leaving_and_entering_at_once_does_not_hang),
         cmocka_unit_test(a_trainer_enters_again_on_a_shard_that_came_back_empty),
+        cmocka_unit_test(entering_again_and_again_keeps_old_pushes_in_the_window),
         cmocka_unit_test(who_was_taken_for_dead_enters_again_at_one_clock_everywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

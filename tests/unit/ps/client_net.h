@@ -46,6 +46,7 @@ struct net {
     uint64_t now_ns;
     unsigned loss_percent, repeat_percent;
     bool loses_answers;  /* nothing reaches clients */
+    bool loses_replies_to_pushes;
     uint64_t delay_ns;   /* at most */
     uint64_t timeout_ns; /* of clients */
     struct packet *packets;
@@ -389,6 +390,11 @@ static inline void net_deliver(struct net *net, struct packet *packet)
     struct message *message = &packet->message;
     struct client_core *core = net->clients[packet->client];
     assert_int_equal(wire_unpack(message, NULL), STATUS_OK);
+    if (net->loses_replies_to_pushes &&
+        message->envelope->body_case == ANTHILL__ENVELOPE__BODY_PUSH_REPLY) {
+        wire_message_deinit(message);
+        return;
+    }
     if (packet->to_client && packet->other != CLIENT_COORDINATOR) {
         forget_outstanding(&net->outstanding[packet->client][packet->other], message->envelope);
     }
