@@ -156,6 +156,17 @@ enum status wire_unpack(struct message *message, struct error *error)
     return error_set(error, STATUS_CORRUPT, "message without a body that this version knows");
 }
 
+void *wire_copy(const ProtobufCMessage *body)
+{
+    size_t bytes = protobuf_c_message_get_packed_size(body);
+    uint8_t *packed = malloc(bytes + 1);
+    if (packed == NULL) return NULL;
+    protobuf_c_message_pack(body, packed);
+    void *copy = protobuf_c_message_unpack(body->descriptor, NULL, bytes, packed);
+    free(packed);
+    return copy;
+}
+
 void wire_message_deinit(struct message *message)
 {
     if (message->envelope != NULL) anthill__envelope__free_unpacked(message->envelope, NULL);
@@ -164,8 +175,7 @@ void wire_message_deinit(struct message *message)
     *message = (struct message){0};
 }
 
-void outbox_put(struct outbox *outbox, uint64_t peer, Anthill__Envelope *envelope,
-                struct frame *payload, unsigned payload_count)
+void outbox_append(struct outbox *outbox, struct message *message)
 {
     if (outbox->count == outbox->capacity) {
         unsigned capacity = outbox->capacity == 0 ? 16 : outbox->capacity * 2;
@@ -174,10 +184,17 @@ void outbox_put(struct outbox *outbox, uint64_t peer, Anthill__Envelope *envelop
         outbox->messages = messages;
         outbox->capacity = capacity;
     }
-    enum status status =
-        wire_pack(&outbox->messages[outbox->count], peer, envelope, payload, payload_count);
+    outbox->messages[outbox->count++] = *message;
+    *message = (struct message){0};
+}
+
+void outbox_put(struct outbox *outbox, uint64_t peer, Anthill__Envelope *envelope,
+                struct frame *payload, unsigned payload_count)
+{
+    struct message message;
+    enum status status = wire_pack(&message, peer, envelope, payload, payload_count);
     CHECK(status == STATUS_OK);
-    outbox->count++;
+    outbox_append(outbox, &message);
 }
 
 void outbox_put_error(struct outbox *outbox, uint64_t peer, uint64_t request,

@@ -59,6 +59,12 @@ enum status wire_unpack(struct message *message, struct error *error) MUST_CHECK
 ProtobufCMessage *wire_unpack_bytes(const ProtobufCMessageDescriptor *type, const void *data,
                                     size_t bytes);
 
+/* A copy of any message's body, such as &map->base of a SlotMap.
+ *   errors   NULL when memory is used up, or for what this version does not read as it wrote it
+ *            (unknown fields of number 0)
+ *   owner    returns owned; the type's free_unpacked */
+void *wire_copy(const ProtobufCMessage *body);
+
 /* Releases everything; the message is empty afterwards. Safe on a zeroed message. */
 void wire_message_deinit(struct message *message);
 
@@ -71,6 +77,8 @@ struct outbox {
 /* Packs as wire_pack and appends. Memory that is used up ends the process (CHECK). */
 void outbox_put(struct outbox *outbox, uint64_t peer, Anthill__Envelope *envelope,
                 struct frame *payload, unsigned payload_count);
+/* Takes a message that is packed already. */
+void outbox_append(struct outbox *outbox, struct message *message);
 /* An ErrorReply to `request`. */
 void outbox_put_error(struct outbox *outbox, uint64_t peer, uint64_t request,
                       const struct error *error);

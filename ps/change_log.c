@@ -112,8 +112,8 @@ static void ship(struct change_log *log, bool more)
     struct shipment *shipment = shipment_add(log);
     log->keys.bytes = log->key_count * sizeof(uint64_t);
     log->floats.bytes = log->float_count * sizeof(float);
-    *shipment = (struct shipment){
-        .header = message.header, .keys = log->keys, .floats = log->floats, .more = more};
+    *shipment =
+        (struct shipment){.header = message.header, .keys = log->keys, .floats = log->floats};
     shipment->bytes = message.header.bytes + log->keys.bytes + log->floats.bytes;
     log->bytes += shipment->bytes;
     log->keys = log->floats = (struct frame){0};

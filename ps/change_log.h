@@ -17,7 +17,6 @@ struct shipment {
     struct frame header; /* packed */
     struct frame keys, floats;
     uint64_t bytes;
-    bool more;
 };
 
 /* Zero-initialised is empty; nothing may be appended before change_log_begin. */

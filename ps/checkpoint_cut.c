@@ -96,7 +96,7 @@ static enum status begin_table(struct checkpoint_cut *cut, uint32_t index, struc
                               .table = table,
                               .step_rows = (uint32_t)(STEP_FLOATS / floats + 1),
                               .rows_left = table_row_count(table)};
-    plan->spec = table_spec_copy(spec);
+    plan->spec = wire_copy(&spec->base);
     if (plan->spec == NULL) return STATUS_NOMEM;
     plan->row_floats = dense ? 0 : floats;
     plan->full = cut->plan.base.step == 0;

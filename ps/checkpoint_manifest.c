@@ -323,7 +323,7 @@ static enum status table_from_yaml(const struct yaml_table *yaml, struct part_ta
         table->full = yaml->full;
         table->rows = yaml->rows;
         table->deleted = yaml->deleted;
-        table->spec = table_spec_copy(&spec);
+        table->spec = wire_copy(&spec.base);
         if (table->spec == NULL) status = STATUS_NOMEM;
     }
     free(tensors);

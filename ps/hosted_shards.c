@@ -214,6 +214,8 @@ void hosted_shards_stats(const struct hosted_shards *hosted, struct shard_stats 
         stats->sessions_expired += one.sessions_expired;
         if (one.sessions > stats->sessions) stats->sessions = one.sessions;
         if (one.trainers > stats->trainers) stats->trainers = one.trainers;
-        if (one.clock_min < stats->clock_min) stats->clock_min = one.clock_min;
+        bool serves = replica_role(hosted->items[i]->replica) == REPLICA_PRIMARY;
+        if (serves && one.clock_min < stats->clock_min) stats->clock_min = one.clock_min;
     }
+    if (stats->clock_min == UINT64_MAX) stats->clock_min = 0; /* nothing is served here */
 }

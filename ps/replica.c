@@ -130,18 +130,6 @@ static uint64_t acknowledged(const struct replica *replica)
     return replica->log.first_index - 1;
 }
 
-static void outbox_move(struct outbox *outbox, struct message *message)
-{
-    if (outbox->count == outbox->capacity) {
-        unsigned capacity = outbox->capacity == 0 ? 16 : outbox->capacity * 2;
-        outbox->messages = realloc(outbox->messages, capacity * sizeof *outbox->messages);
-        CHECK(outbox->messages != NULL);
-        outbox->capacity = capacity;
-    }
-    outbox->messages[outbox->count++] = *message;
-    *message = (struct message){0};
-}
-
 /* Takes replies from `first` on out of the outbox, until the backup has all that was shipped. */
 static void hold_replies(struct replica *replica, struct outbox *clients, unsigned first)
 {
@@ -162,7 +150,7 @@ static void release_replies(struct replica *replica, uint64_t index, struct outb
 {
     while (replica->held_first < replica->held_count &&
            replica->held[replica->held_first].index <= index) {
-        outbox_move(clients, &replica->held[replica->held_first++].message);
+        outbox_append(clients, &replica->held[replica->held_first++].message);
     }
     if (replica->held_first == replica->held_count) {
         replica->held_first = replica->held_count = 0;
@@ -412,7 +400,7 @@ uint64_t replica_turn(struct replica *replica, uint64_t now_ns, struct outbox *b
     while (replica->sent < shipped(replica)) {
         struct message message;
         if (change_log_message(&replica->log, replica->sent + 1, &message) != STATUS_OK) break;
-        outbox_move(backup, &message);
+        outbox_append(backup, &message);
         replica->sent++;
         replica->progress_ns = now_ns;
     }

@@ -6,7 +6,6 @@
 
 #include "common/check.h"
 #include "ps/hosted_shards.h"
-#include "ps/slot_map.h"
 
 #define NS_PER_S          UINT64_C(1000000000)
 #define BEAT_NS           NS_PER_S
@@ -285,7 +284,7 @@ static void follow_restore(struct shard_host *host, const Anthill__ShardOrder *o
         return;
     }
     host->restored_step = step;
-    host->restored_map = slot_map_copy(order->map);
+    host->restored_map = wire_copy(&order->map->base);
     host->restored_shard = 0;
     CHECK(host->restored_map != NULL);
     restore_next(host, output);

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "ps/checkpoint.h"
-#include "ps/slot_map.h"
 
 struct shard_restore {
     pthread_t thread;
@@ -43,7 +42,7 @@ enum status shard_restore_begin(struct shard_restore **result, struct shard *sha
         restore->shard = shard;
         restore->self = self;
         restore->step_dir = strdup(step_dir);
-        restore->map = slot_map_copy(map);
+        restore->map = wire_copy(&map->base);
         if (restore->step_dir != NULL && restore->map != NULL &&
             pthread_create(&restore->thread, NULL, restore_main, restore) == 0) {
             *result = restore;

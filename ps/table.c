@@ -26,7 +26,7 @@ enum status table_create(struct table **table, const Anthill__TableSpec *spec, s
     if (status != STATUS_OK) return status;
     struct table *created = calloc(1, sizeof *created);
     if (created == NULL) return error_set(error, STATUS_NOMEM, "table \"%s\"", spec->name);
-    created->spec = table_spec_copy(spec);
+    created->spec = wire_copy(&spec->base);
     created->dense = spec->kind == ANTHILL__TABLE_KIND__TABLE_DENSE;
     if (created->spec == NULL) {
         status = STATUS_NOMEM;

@@ -119,17 +119,6 @@ enum status table_spec_compare(const Anthill__TableSpec *left, const Anthill__Ta
     return status;
 }
 
-Anthill__TableSpec *table_spec_copy(const Anthill__TableSpec *spec)
-{
-    size_t bytes = anthill__table_spec__get_packed_size(spec);
-    uint8_t *packed = malloc(bytes + 1);
-    if (packed == NULL) return NULL;
-    anthill__table_spec__pack(spec, packed);
-    Anthill__TableSpec *copy = anthill__table_spec__unpack(NULL, bytes, packed);
-    free(packed);
-    return copy;
-}
-
 static uint32_t tensor_chunks(const Anthill__TensorSpec *tensor)
 {
     return (uint32_t)((tensor_floats(tensor) + DENSE_CHUNK - 1) / DENSE_CHUNK);

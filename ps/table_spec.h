@@ -28,9 +28,6 @@ enum status table_spec_check(const Anthill__TableSpec *spec, struct error *error
 enum status table_spec_compare(const Anthill__TableSpec *left, const Anthill__TableSpec *right,
                                struct error *error) MUST_CHECK;
 
-/* Deep copy; returns owned, NULL when memory is used up; anthill__table_spec__free_unpacked. */
-Anthill__TableSpec *table_spec_copy(const Anthill__TableSpec *spec);
-
 /* Floats in the row of `key`: dim, or the chunk's length; 0 when there is no such row. */
 uint32_t table_spec_row_floats(const Anthill__TableSpec *spec, uint64_t key);
 

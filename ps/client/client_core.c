@@ -379,7 +379,7 @@ enum status client_core_table(struct client_core *core, const Anthill__TableSpec
         realloc(core->layouts, (count + 1) * sizeof(struct table_layout *));
     CHECK(layouts != NULL);
     core->layouts = layouts;
-    tables[count] = table_spec_copy(spec);
+    tables[count] = wire_copy(&spec->base);
     if (tables[count] == NULL) {
         return error_set(error, STATUS_NOMEM, "no memory for table %s", spec->name);
     }

@@ -349,16 +349,7 @@ enum status request_put_description(struct request *request, const struct messag
                                     struct error *error)
 {
     const Anthill__DescribeReply *reply = message->envelope->describe_reply;
-    size_t bytes = anthill__describe_reply__get_packed_size(reply);
-    uint8_t *packed = malloc(bytes + 1);
-    if (packed == NULL) {
-        return error_set(error, STATUS_NOMEM, "no memory for a description of %zu bytes", bytes);
-    }
-    anthill__describe_reply__pack(reply, packed);
-    *request->description = anthill__describe_reply__unpack(NULL, bytes, packed);
-    free(packed);
+    *request->description = wire_copy(&reply->base);
     if (*request->description != NULL) return STATUS_OK;
-    /* Unknown fields of number 0 are read in one form, and written in another. */
-    return error_set(error, STATUS_CORRUPT, "a description of %zu bytes that cannot be copied",
-                     bytes);
+    return error_set(error, STATUS_CORRUPT, "a description that cannot be copied");
 }

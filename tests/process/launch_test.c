@@ -64,17 +64,22 @@ static void eval_and_infer_agree_with_the_result_of_the_run(void **state)
     remove_folder(launch.folder);
 }
 
+static void start_for_kills(struct launch *launch, struct process *process, const char *epochs)
+{
+    launch_init(launch, "conf/cora-gcn.yaml");
+    set(launch, epochs);
+    set(launch, "workers.lease_seconds=2");
+    set(launch, "checkpoint.every_seconds=0.2");
+    process_start(process, source_dir(), launch->argv);
+}
+
 static void a_run_survives_the_death_of_each_kind_of_process(void **state)
 {
     (void)state;
     if (shared_data("cora") == NULL) skip();
     struct launch launch;
     struct process process = {0};
-    launch_init(&launch, "conf/cora-gcn.yaml");
-    set(&launch, "train.epochs=5000");
-    set(&launch, "workers.lease_seconds=2");
-    set(&launch, "checkpoint.every_seconds=0.2");
-    process_start(&process, source_dir(), launch.argv);
+    start_for_kills(&launch, &process, "train.epochs=5000");
     static const char *const roles[] = {"worker-0", "server-1", "coordinator", "worker-1",
                                         "server-0"};
     await_progress(&launch, 20);
@@ -105,11 +110,7 @@ static void processes_that_die_at_once_are_all_started_again(void **state)
     if (shared_data("cora") == NULL) skip();
     struct launch launch;
     struct process process = {0};
-    launch_init(&launch, "conf/cora-gcn.yaml");
-    set(&launch, "train.epochs=1000");
-    set(&launch, "workers.lease_seconds=2");
-    set(&launch, "checkpoint.every_seconds=0.2");
-    process_start(&process, source_dir(), launch.argv);
+    start_for_kills(&launch, &process, "train.epochs=1000");
     static const char *const roles[] = {"worker-0", "server-1", "coordinator", "worker-1"};
     await_progress(&launch, 20);
     assert_int_equal(kill(process.pid, SIGSTOP), 0);

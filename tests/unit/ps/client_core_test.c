@@ -73,12 +73,8 @@ static void a_large_request_goes_in_parts(void **state)
     (void)state;
     enum { COUNT = 3000, WIDE = 512 };
     struct net net;
-    net_init(&net, 3);
-    struct client_core *core = net_client(&net, false);
-    join_well(&net, core);
-    struct spec_fixture fixture = {0};
-    fixture_sparse(&fixture, "wide", WIDE, SGD);
-    uint32_t table = open_table(&net, core, &fixture);
+    uint32_t table;
+    struct client_core *core = net_begin(&net, 3, false, WIDE, &table);
     uint64_t *keys = malloc(COUNT * sizeof *keys);
     float *rows = calloc((size_t)COUNT * WIDE, sizeof *rows);
     for (uint32_t i = 0; i < COUNT; i++) {
@@ -110,12 +106,8 @@ static void unanswered_pushes_stay_within_the_window(void **state)
 {
     (void)state;
     struct net net;
-    net_init(&net, 5);
-    struct client_core *core = net_client(&net, false);
-    join_well(&net, core);
-    struct spec_fixture fixture = {0};
-    fixture_sparse(&fixture, "rows", DIM, SGD);
-    uint32_t table = open_table(&net, core, &fixture);
+    uint32_t table;
+    struct client_core *core = net_begin(&net, 5, false, DIM, &table);
     float sums[KEYS][DIM] = {{0}};
     for (unsigned i = 0; i < 200; i++) {
         push_random(&net, core, table, sums);
@@ -140,12 +132,8 @@ static void a_shard_that_comes_back_empty_is_greeted_again(void **state)
 {
     (void)state;
     struct net net;
-    net_init(&net, 6);
-    struct client_core *core = net_client(&net, false);
-    join_well(&net, core);
-    struct spec_fixture fixture = {0};
-    fixture_sparse(&fixture, "rows", DIM, SGD);
-    uint32_t table = open_table(&net, core, &fixture);
+    uint32_t table;
+    struct client_core *core = net_begin(&net, 6, false, DIM, &table);
     uint64_t keys[KEYS];
     float rows[KEYS][DIM];
     for (uint64_t key = 0; key < KEYS; key++) {
@@ -170,12 +158,8 @@ static void a_silent_shard_is_named_when_the_time_is_over(void **state)
 {
     (void)state;
     struct net net;
-    net_init(&net, 7);
-    struct client_core *core = net_client(&net, false);
-    join_well(&net, core);
-    struct spec_fixture fixture = {0};
-    fixture_sparse(&fixture, "rows", DIM, SGD);
-    uint32_t table = open_table(&net, core, &fixture);
+    uint32_t table;
+    struct client_core *core = net_begin(&net, 7, false, DIM, &table);
     net.shard_dead[1] = true;
     uint64_t start_ns = net.now_ns;
     uint64_t keys[KEYS];
@@ -248,12 +232,8 @@ static void a_refused_push_says_why_once(void **state)
 {
     (void)state;
     struct net net;
-    net_init(&net, 10);
-    struct client_core *core = net_client(&net, false);
-    join_well(&net, core);
-    struct spec_fixture fixture = {0};
-    fixture_sparse(&fixture, "rows", DIM, SGD);
-    uint32_t table = open_table(&net, core, &fixture);
+    uint32_t table;
+    struct client_core *core = net_begin(&net, 10, false, DIM, &table);
     uint64_t key = 1;
     float grads[DIM] = {0, NAN, 0};
     start_push(&net, core, table, &key, 1, grads);
@@ -339,12 +319,8 @@ static void a_pull_shows_the_pushes_before_it_though_they_wait_behind_an_advance
 {
     (void)state;
     struct net net;
-    net_init(&net, 16);
-    struct client_core *core = net_client(&net, true);
-    join_well(&net, core);
-    struct spec_fixture fixture = {0};
-    fixture_sparse(&fixture, "rows", DIM, SGD);
-    uint32_t table = open_table(&net, core, &fixture);
+    uint32_t table;
+    struct client_core *core = net_begin(&net, 16, true, DIM, &table);
     uint64_t key = 3, ticket;
     float row[DIM], grads[DIM] = {1, 1, 1};
     pull_well(&net, core, table, &key, 1, row);
@@ -366,12 +342,8 @@ static void reading_only_does_not_enter_the_clock(void **state)
 {
     (void)state;
     struct net net;
-    net_init(&net, 12);
-    struct client_core *core = net_client(&net, true);
-    join_well(&net, core);
-    struct spec_fixture fixture = {0};
-    fixture_sparse(&fixture, "rows", DIM, SGD);
-    uint32_t table = open_table(&net, core, &fixture);
+    uint32_t table;
+    struct client_core *core = net_begin(&net, 12, true, DIM, &table);
     uint64_t key = 3, ticket;
     float row[DIM];
     assert_int_equal(client_core_pull(core, table, &key, 1, row, true, &ticket, NULL), STATUS_OK);
@@ -471,12 +443,8 @@ static void entering_again_and_again_keeps_old_pushes_in_the_window(void **state
 {
     (void)state;
     struct net net;
-    net_init(&net, 17);
-    struct client_core *core = net_client(&net, true);
-    join_well(&net, core);
-    struct spec_fixture fixture = {0};
-    fixture_sparse(&fixture, "rows", DIM, SGD);
-    uint32_t table = open_table(&net, core, &fixture);
+    uint32_t table;
+    struct client_core *core = net_begin(&net, 17, true, DIM, &table);
     float sums[KEYS][DIM] = {{0}};
     client_core_advance(core);
     flush_well(&net, core);

@@ -45,7 +45,7 @@ struct net {
     struct rng rng;
     uint64_t now_ns;
     unsigned loss_percent, repeat_percent;
-    bool loses_answers;  /* nothing reaches clients */
+    bool loses_answers; /* nothing reaches clients */
     bool loses_replies_to_pushes;
     uint64_t delay_ns;   /* at most */
     uint64_t timeout_ns; /* of clients */
@@ -498,6 +498,19 @@ static inline uint32_t open_table(struct net *net, struct client_core *core,
     assert_int_equal(client_core_table(core, &fixture->spec, &table, &ticket, &error), STATUS_OK);
     wait_well(net, core, ticket);
     return table;
+}
+
+/* One client that has joined, and its table "rows" of `dim` floats. */
+static inline struct client_core *net_begin(struct net *net, uint64_t seed, bool trains,
+                                            uint32_t dim, uint32_t *table)
+{
+    net_init(net, seed);
+    struct client_core *core = net_client(net, trains);
+    join_well(net, core);
+    struct spec_fixture fixture = {0};
+    fixture_sparse(&fixture, "rows", dim, SGD);
+    *table = open_table(net, core, &fixture);
+    return core;
 }
 
 static inline size_t rows_bytes(const struct client_core *core, uint32_t table, uint32_t count)

@@ -223,12 +223,8 @@ static void parts_of_one_push_are_one_update(void **state)
     (void)state;
     enum { COUNT = 3000, WIDE = 512 };
     struct net net;
-    net_init(&net, 4);
-    struct client_core *core = net_client(&net, false);
-    join_well(&net, core);
-    struct spec_fixture fixture = {0};
-    fixture_sparse(&fixture, "wide", WIDE, SGD);
-    uint32_t table = open_table(&net, core, &fixture);
+    uint32_t table;
+    struct client_core *core = net_begin(&net, 4, false, WIDE, &table);
     uint64_t *keys = malloc(COUNT * sizeof *keys);
     float *rows = calloc((size_t)COUNT * WIDE, sizeof *rows);
     for (uint32_t i = 0; i < COUNT; i++)

@@ -291,6 +291,15 @@ static void begin_pair(struct pair *pair, uint64_t version)
     replica_set_backup(pair->replicas[0], version, incarnations[1], false, &pair->clients);
 }
 
+/* A session is open, and its tables are at the backup. */
+static void start(struct pair *pair)
+{
+    pair_init(pair, 1);
+    begin_pair(pair, 1);
+    hello(pair, 0, 1);
+    settle(pair);
+}
+
 static struct replica_view view_of(const struct pair *pair, unsigned which)
 {
     struct replica_view view;
@@ -304,10 +313,7 @@ static void replies_wait_until_the_backup_has_the_push(void **state)
 {
     (void)state;
     struct pair pair;
-    pair_init(&pair, 1);
-    begin_pair(&pair, 1);
-    hello(&pair, 0, 1);
-    settle(&pair);
+    start(&pair);
     assert_true(view_of(&pair, 0).backup_complete);
     pair.answered = 0;
     push_one(&pair, 0, 1, 9, 2);
@@ -327,10 +333,7 @@ static void without_a_backup_nothing_waits(void **state)
 {
     (void)state;
     struct pair pair;
-    pair_init(&pair, 1);
-    begin_pair(&pair, 1);
-    hello(&pair, 0, 1);
-    settle(&pair);
+    start(&pair);
     pair.answered = 0;
     push_one(&pair, 0, 1, 9, 2);
     assert_int_equal(pair.answered, 0);
@@ -391,9 +394,7 @@ static void a_copy_takes_no_stream_of_a_map_that_it_has_not_heard(void **state)
 {
     (void)state;
     struct pair pair;
-    pair_init(&pair, 1);
-    begin_pair(&pair, 1);
-    hello(&pair, 0, 1);
+    start(&pair);
     push_one(&pair, 0, 1, 9, 1);
     settle(&pair);
     /* It was given up, and is the backup again: the primary knows, the copy does not yet. */
@@ -416,9 +417,7 @@ static void a_promoted_copy_has_what_was_acknowledged_and_knows_repeats(void **s
 {
     (void)state;
     struct pair pair;
-    pair_init(&pair, 1);
-    begin_pair(&pair, 1);
-    hello(&pair, 0, 1);
+    start(&pair);
     for (uint64_t i = 1; i <= 5; i++)
         push_one(&pair, 0, i, 9, 1);
     settle(&pair);
@@ -440,10 +439,7 @@ static void a_primary_that_was_replaced_is_refused(void **state)
 {
     (void)state;
     struct pair pair;
-    pair_init(&pair, 1);
-    begin_pair(&pair, 1);
-    hello(&pair, 0, 1);
-    settle(&pair);
+    start(&pair);
     replica_serve(pair.replicas[1], 2, &pair.clients);
     shard_set_map_version(replica_shard(pair.replicas[1]), 2);
     pair.answered = 0;
@@ -463,9 +459,7 @@ static void a_drained_primary_becomes_a_backup_without_a_copy(void **state)
 {
     (void)state;
     struct pair pair;
-    pair_init(&pair, 1);
-    begin_pair(&pair, 1);
-    hello(&pair, 0, 1);
+    start(&pair);
     for (unsigned i = 0; i < 100; i++)
         act(&pair, 0);
     replica_freeze(pair.replicas[0]);
@@ -546,9 +540,7 @@ static void a_primary_that_becomes_a_copy_forgets_how_old_gradients_were(void **
 {
     (void)state;
     struct pair pair;
-    pair_init(&pair, 1);
-    begin_pair(&pair, 1);
-    hello(&pair, 0, 1);
+    start(&pair);
     advance(&pair, 0, 1, 1, 0, false);
     const uint64_t key = 7;
     const float grads[2] = {1, 1};
@@ -570,10 +562,7 @@ static void a_copy_that_stands_elsewhere_is_lost_and_replies_wait(void **state)
 {
     (void)state;
     struct pair pair;
-    pair_init(&pair, 1);
-    begin_pair(&pair, 1);
-    hello(&pair, 0, 1);
-    settle(&pair);
+    start(&pair);
     push_one(&pair, 0, 1, 9, 1); /* not drained */
     replica_serve(pair.replicas[1], 2, &pair.clients);
     replica_set_backup(pair.replicas[1], 2, incarnations[0], true, &pair.clients);
@@ -635,10 +624,7 @@ static void a_backup_that_answers_nothing_is_lost(void **state)
 {
     (void)state;
     struct pair pair;
-    pair_init(&pair, 1);
-    begin_pair(&pair, 1);
-    hello(&pair, 0, 1);
-    settle(&pair);
+    start(&pair);
     pair.now_ns += 60 * 1000 * MS; /* there was nothing to say */
     step(&pair, 0);
     pair.answered = 0;
@@ -718,10 +704,7 @@ static void changes_that_make_no_sense_are_refused(void **state)
         {(Anthill__ChangeKind)77, 0, 0, 0},
     };
     struct pair pair;
-    pair_init(&pair, 1);
-    begin_pair(&pair, 1);
-    hello(&pair, 0, 1);
-    settle(&pair);
+    start(&pair);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const uint64_t key = UINT64_C(7) << 32;
         const float floats[64] = {0};

@@ -215,7 +215,7 @@ static void the_first_difference_is_named(void **state)
     struct error error = {0};
     fixture_dense(&left, "weights", ADAM);
     fixture_tensor(&left, "w", 2, 3, ANTHILL__INIT_KIND__INIT_ZERO, 0);
-    Anthill__TableSpec *copy = table_spec_copy(&left.spec);
+    Anthill__TableSpec *copy = wire_copy(&left.spec.base);
     assert_non_null(copy);
     assert_int_equal(table_spec_compare(&left.spec, copy, &error), STATUS_OK);
     copy->seed++;
